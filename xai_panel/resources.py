@@ -1,0 +1,25 @@
+"""Where the package finds the files that it ships: trained weights with their cards, sample signals, icons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _resource(name: str) -> Path:
+    """Folder `name`, from the wheel (`xai_panel/_<name>`) or from the checkout beside the package."""
+    for folder in (_PACKAGE / f"_{name}", _PACKAGE.parent / name):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"xai_panel was installed without its folder «{name}»; install it again from the wheel or the checkout")
+
+
+def weights_dir() -> Path:
+    """Folder with one weights file and one card (TOML) per classifier."""
+    return _resource("weights")
+
+
+def assets_dir() -> Path:
+    """Folder with generated sample signals, icons and style sheets."""
+    return _resource("assets")
