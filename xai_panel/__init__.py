@@ -24,19 +24,21 @@ _EXPORTS = {
     "load_sample": "xai_panel.signals.synthetic",
     "Classifier": "xai_panel.models.classifier",
     "load_model": "xai_panel.models.registry",
-    "models": "xai_panel.models.registry",
-    "methods": "xai_panel.methods",
     "compatible": "xai_panel.methods",
     "explain": "xai_panel.engine.explain",
     "Cancelled": "xai_panel.engine.explain",
     "Progress": "xai_panel.engine.explain",
 }
 
-__all__ = ["__version__", *_EXPORTS]
+_CALLABLE_PACKAGES = ("models", "methods")  # see xai_panel._callable
+
+__all__ = ["__version__", *_EXPORTS, *_CALLABLE_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import xai_panel` takes no time."""
+    if name in _CALLABLE_PACKAGES:
+        return import_module(f"{__name__}.{name}")
     if name in _EXPORTS:
         value = getattr(import_module(_EXPORTS[name]), name)
         globals()[name] = value
