@@ -1,0 +1,54 @@
+"""The handful of questions that a framework answers; everything else is written once, on NumPy arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Answers of one forward and backward pass over a batch of n windows.
+
+    logits: (n, classes); inputs: d logit[target] / d features, (n, H, W);
+    activations and layer: values of the target layer and d logit[target] / d values, (n, channels, h, w), or None
+    when no layer was asked for.
+    """
+
+    logits: Array
+    inputs: Array
+    activations: Array | None = None
+    layer: Array | None = None
+
+
+class Backend(Protocol):
+    """A network behind its front end. Batches are float32 (n, H, W) in feature units.
+
+    A network with a single logit z is presented as the two-class model with logits (−z, +z); `one_logit` tells, because
+    its probability is sigmoid(z), not the softmax of that pair.
+    """
+
+    framework: str
+    classes: int
+    one_logit: bool
+
+    def logits(self, batch: Array) -> Array:
+        """Logits (n, classes); forward only."""
+        ...
+
+    def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
+        """One forward and backward pass from the target's logit. Raises `ValueError` for an unknown layer."""
+        ...
+
+    def layers(self) -> list[str]:
+        """Names of the layers whose output has a spatial grid, in forward order."""
+        ...
+
+    def default_layer(self) -> str:
+        """The last layer with a spatial grid, after its activation. Raises `ValueError` when there is none."""
+        ...

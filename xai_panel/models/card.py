@@ -1,0 +1,105 @@
+"""Model cards: what a classifier is, what it was trained on, how well it does, and where it fails.
+
+A card is a TOML file beside the weights (Mitchell et al. 2019, «Model Cards for Model Reporting»).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+MODALITIES = ("audio", "radiograph")
+FRAMEWORKS = ("torch", "tensorflow")
+
+
+class CardError(ValueError):
+    """A card that does not describe a classifier; the message names the field."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that is known about a classifier without loading it.
+
+    Attributes
+    ----------
+    id, title, summary: its name in code, its name in the user interface, one sentence about it
+    modality: "audio" or "radiograph"; framework: "torch" or "tensorflow"
+    architecture: "torchvision:<name>"
+    labels: names of the classes, in the order of the logits; positive: index of the class that is the finding
+    weights: file beside the card; digest: its SHA-256
+    frontend: `kind` of front end and its parameters
+    temperature: the logits are divided by it before the softmax (Guo et al. 2017); 1 when not calibrated
+    target_layer: layer that the activation methods read; found automatically when None
+    training: data, split, command, seed, duration; metrics: figures per test set
+    limitations, not_for: where it fails, what it must not be used for
+    """
+
+    id: str
+    title: str
+    summary: str
+    modality: str
+    framework: str
+    architecture: str
+    labels: tuple[str, ...]
+    frontend: dict[str, Any]
+    positive: int = 1
+    weights: str = ""
+    digest: str = ""
+    temperature: float = 1.0
+    target_layer: str | None = None
+    license: str = ""
+    caveat: str = ""
+    limitations: tuple[str, ...] = ()
+    not_for: tuple[str, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        def refuse(name: str, why: str) -> CardError:
+            return CardError(f"card {self.id or '(without id)'}: field «{name}» {why}")
+
+        if not self.id:
+            raise refuse("id", "is empty")
+        if self.modality not in MODALITIES:
+            raise refuse("modality", f"is {self.modality!r}; one of {', '.join(MODALITIES)} is expected")
+        if self.framework not in FRAMEWORKS:
+            raise refuse("framework", f"is {self.framework!r}; one of {', '.join(FRAMEWORKS)} is expected")
+        if len(self.labels) < 2:
+            raise refuse("labels", f"has {len(self.labels)} entries; a classifier has at least two classes")
+        if not 0 <= self.positive < len(self.labels):
+            raise refuse("positive", f"is {self.positive}; an index of labels (0…{len(self.labels) - 1}) is expected")
+        if not self.temperature > 0:
+            raise refuse("temperature", f"is {self.temperature}; a positive number is expected")
+        if "kind" not in self.frontend:
+            raise refuse("frontend", "has no «kind»")
+
+    def class_index(self, target: int | str) -> int:
+        """Index of a class given by index or label; `ValueError` names the classes there are."""
+        if isinstance(target, str):
+            if target in self.labels:
+                return self.labels.index(target)
+        elif 0 <= int(target) < len(self.labels):
+            return int(target)
+        known = ", ".join(f"{i} = {label}" for i, label in enumerate(self.labels))
+        raise ValueError(f"{self.id} has no class {target!r}; its classes: {known}")
+
+
+def read_card(path: Path) -> Card:
+    """Read a card from a TOML file. Raises `CardError` that names file and field."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise CardError(f"{path.name}: not valid TOML: {error}") from error
+    known = {f.name for f in fields(Card)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise CardError(f"{path.name}: unknown field «{unknown[0]}»; known: {', '.join(sorted(known))}")
+    for name in ("labels", "limitations", "not_for"):
+        if name in values:
+            values[name] = tuple(values[name])
+    try:
+        return Card(**values)
+    except TypeError as error:
+        raise CardError(f"{path.name}: {error}") from error

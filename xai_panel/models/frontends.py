@@ -1,0 +1,228 @@
+"""Front ends: from a signal on its physical axes to the features that a model looks at, and from these to its input.
+
+Attribution and perturbation happen in the features, before channel replication and normalisation, so that a map has one
+value per time-frequency bin or pixel whatever the network's first layer wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Range [start, stop) over the last axis of the features that the model looks at in one go."""
+
+    start: int
+    stop: int
+
+
+class FrontEnd(Protocol):
+    """What a classifier needs to know about its input.
+
+    Attributes
+    ----------
+    modality: "audio" or "radiograph"
+    dims: names of the two feature axes, ("frequency", "time") or ("y", "x")
+    shape: (H, W) of one model window
+    units: of the feature values
+    floor: feature value that means silence or black; short windows are padded with it
+    """
+
+    modality: str
+    dims: tuple[str, str]
+    shape: tuple[int, int]
+    units: str
+    floor: float
+
+    def features(self, signal: xr.DataArray) -> xr.DataArray:
+        """Features on physical axes, float32, dims `dims`; audio may be of any length."""
+        ...
+
+    def windows(self, width: int) -> list[Window]:
+        """Windows over features of `width` columns; they cover every column."""
+        ...
+
+    def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
+        """Model input from a batch of windows (n, H, W); `stack` joins a list of such arrays along the channel axis."""
+        ...
+
+
+def cut(values: NDArray[np.float32], window: Window, frontend: FrontEnd) -> NDArray[np.float32]:
+    """The window (H, W) of the feature values (H, any width), padded with the front end's floor at its end."""
+    piece = values[..., window.start : window.stop]
+    missing = frontend.shape[1] - piece.shape[-1]
+    return np.pad(piece, ((0, 0), (0, missing)), constant_values=frontend.floor).astype(np.float32, copy=False)
+
+
+class _Affine:
+    """Replicates a one-channel feature and normalises each channel: (a·x + b − mean) / std."""
+
+    scale: ClassVar[float]
+    offset: ClassVar[float]
+    mean: ClassVar[tuple[float, ...]] = IMAGENET_MEAN
+    std: ClassVar[tuple[float, ...]] = IMAGENET_STD
+
+    def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
+        return stack(
+            [
+                batch * (self.scale / std) + (self.offset - mean) / std
+                for mean, std in zip(self.mean, self.std, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class LogMel(_Affine):
+    """Log-mel spectrogram: (frequency [Hz], time [s]) in dB relative to the recording's maximum, at least −80 dB.
+
+    The mel scale is Slaney's; frame k is centred at k·hop/rate. Recordings are resampled to `sampling_rate` and worked
+    through in blocks, so that two hours need no more memory than their features.
+    """
+
+    sampling_rate: int = 16_000
+    n_fft: int = 2048
+    win_length: int = 1024
+    hop_length: int = 288
+    bands: int = 224
+    frames: int = 224
+    fmin: float = 20.0
+    fmax: float = 8000.0
+
+    modality: ClassVar[str] = "audio"
+    dims: ClassVar[tuple[str, str]] = ("frequency", "time")
+    units: ClassVar[str] = "dB"
+    floor: ClassVar[float] = -80.0
+    scale: ClassVar[float] = 1.0 / 80.0
+    offset: ClassVar[float] = 1.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.bands, self.frames)
+
+    def features(self, signal: xr.DataArray) -> xr.DataArray:
+        import librosa
+
+        from xai_panel.signals.audio import resample
+
+        wave = np.asarray(resample(signal, self.sampling_rate).values, dtype=np.float32)
+        count = max(1, wave.size // self.hop_length)
+        padded = np.pad(wave, (self.n_fft // 2, self.n_fft))
+        power = np.empty((self.bands, count), dtype=np.float32)
+        block = 4096
+        for first in range(0, count, block):
+            last = min(first + block, count)
+            piece = padded[first * self.hop_length : (last - 1) * self.hop_length + self.n_fft]
+            power[:, first:last] = librosa.feature.melspectrogram(
+                y=piece,
+                sr=self.sampling_rate,
+                n_fft=self.n_fft,
+                win_length=self.win_length,
+                hop_length=self.hop_length,
+                n_mels=self.bands,
+                fmin=self.fmin,
+                fmax=self.fmax,
+                center=False,
+            )
+        level = librosa.power_to_db(power, ref=np.max, top_db=-self.floor).astype(np.float32)
+        start = float(signal["time"][0]) if signal.sizes["time"] else 0.0
+        return xr.DataArray(
+            level,
+            dims=self.dims,
+            coords={
+                "frequency": ("frequency", self.frequencies(), {"units": "Hz", "long_name": "Frequency"}),
+                "time": (
+                    "time",
+                    start + np.arange(count) * self.hop_length / self.sampling_rate,
+                    {"units": "s", "long_name": "Time"},
+                ),
+            },
+            name="level",
+            attrs={**signal.attrs, "units": self.units, "long_name": "Level re maximum"},
+        )
+
+    def frequencies(self) -> NDArray[np.float64]:
+        """Centres of the mel bands [Hz], (bands,)."""
+        import librosa
+
+        return np.asarray(librosa.mel_frequencies(self.bands + 2, fmin=self.fmin, fmax=self.fmax)[1:-1])
+
+    def windows(self, width: int) -> list[Window]:
+        """Windows of `frames` columns, overlapping by half; the last one ends with the recording."""
+        if width <= self.frames:
+            return [Window(0, width)]
+        starts = list(range(0, width - self.frames, self.frames // 2)) + [width - self.frames]
+        return [Window(start, start + self.frames) for start in starts]
+
+
+@dataclass(frozen=True)
+class RadiographImage(_Affine):
+    """Radiograph on the model's square grid, (y, x) [mm or px], stretched so that its 0.5…99.5 percentiles span 0…1.
+
+    The whole image is squeezed into the grid (as the training images were), so that nothing at its edges is lost; the
+    axes keep the true proportions.
+    """
+
+    size: int = 224
+
+    modality: ClassVar[str] = "radiograph"
+    dims: ClassVar[tuple[str, str]] = ("y", "x")
+    units: ClassVar[str] = "1"
+    floor: ClassVar[float] = 0.0
+    scale: ClassVar[float] = 1.0
+    offset: ClassVar[float] = 0.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.size, self.size)
+
+    def features(self, signal: xr.DataArray) -> xr.DataArray:
+        from PIL import Image
+
+        values = np.asarray(signal.values, dtype=np.float32)
+        step = max(1, int(np.sqrt(values.size / 1_000_000)))  # a million pixels are enough for percentiles
+        low, high = np.percentile(values[::step, ::step], (0.5, 99.5))
+        stretched = np.clip((values - low) / max(high - low, 1e-6), 0.0, 1.0)
+        grid = Image.fromarray(stretched).resize((self.size, self.size), Image.Resampling.BILINEAR)
+        coords = {dim: (dim, _regrid(signal[dim].values, self.size), dict(signal[dim].attrs)) for dim in self.dims}
+        return xr.DataArray(
+            np.asarray(grid, dtype=np.float32),
+            dims=self.dims,
+            coords=coords,
+            name="intensity",
+            attrs={**signal.attrs, "units": self.units, "long_name": "Relative intensity"},
+        )
+
+    def windows(self, width: int) -> list[Window]:
+        return [Window(0, width)]
+
+
+def _regrid(centers: NDArray[Any], count: int) -> NDArray[np.float64]:
+    """Centres of `count` equal cells over the extent of the pixels with the given centres."""
+    spacing = float(centers[1] - centers[0]) if centers.size > 1 else 1.0
+    low, high = float(centers[0]) - spacing / 2, float(centers[-1]) + spacing / 2
+    return low + (np.arange(count) + 0.5) * (high - low) / count
+
+
+FRONT_ENDS: dict[str, type[LogMel] | type[RadiographImage]] = {"log-mel": LogMel, "radiograph": RadiographImage}
+
+
+def build_frontend(parameters: dict[str, Any]) -> FrontEnd:
+    """Front end from a card's table: `kind` and the parameters of its class. Raises `ValueError` that names what is wrong."""
+    rest = dict(parameters)
+    kind = rest.pop("kind", None)
+    if kind not in FRONT_ENDS:
+        raise ValueError(f"front end kind {kind!r} is unknown; known: {', '.join(FRONT_ENDS)}")
+    try:
+        return FRONT_ENDS[kind](**rest)
+    except TypeError as error:
+        raise ValueError(f"front end {kind}: {error}") from error
