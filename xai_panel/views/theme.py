@@ -1,9 +1,9 @@
 """One look for all figures and pages, in light and dark.
 
-panel-material-ui themes every Bokeh model of a page in the browser: text, axes, grids and the backgrounds of figures follow
-the theme toggle without a round trip (its `apply_bokeh_theme`). Python therefore sets what does not depend on the theme
-(sizes, margins, tools, tick counts), and colors of lines and bands are taken from `palettes`, where each was chosen to be
-seen on white and on near-black. A figure that must stay black in the light theme too gets `black_field`.
+panel-material-ui themes every Bokeh model of a page in the browser: text, axes, grids and the backgrounds of figures
+follow the theme toggle without a round trip (its `apply_bokeh_theme`). Python therefore sets what does not depend on
+the theme (sizes, margins, tools, tick counts), and colors of lines and bands are taken from `palettes`, where each was
+chosen to be seen on white and on near-black. A figure that must stay black in the light theme too gets `black_field`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,13 @@ def cursor_span(dimension: str, *, color: str = CURSOR, width: float = 1.5) -> S
     It is moved by JavaScript and not synchronized: a synchronized one sends every mouse move to the server.
     """
     return Span(
-        dimension=dimension, location=0, line_color=color, line_width=width, visible=False, syncable=False, level="overlay"
+        dimension=dimension,
+        location=0,
+        line_color=color,
+        line_width=width,
+        visible=False,
+        syncable=False,
+        level="overlay",
     )
 
 
