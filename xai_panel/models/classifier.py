@@ -83,7 +83,7 @@ class Classifier:
         modality = signal.attrs.get("modality") or ("audio" if signal.dims == ("time",) else "radiograph")
         if modality != self.card.modality:
             raise ValueError(
-                f"{self.id} listens to {self.card.modality} signals, «{signal.attrs.get('source', 'this')}» is {modality}; "
+                f"{self.id} takes {self.card.modality} signals, «{signal.attrs.get('source', 'this')}» is {modality}; "
                 f"choose a classifier for {modality}"
             )
         return self.frontend.features(signal)

@@ -1,0 +1,280 @@
+"""How the weights are made: splits, figures, augmentation, resuming, vocoders, the ImageNet start."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xai_panel.models.frontends import LogMel, RadiographImage
+from xai_panel.signals.vocoders import VOCODERS
+from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
+from xai_panel.training.splits import part_of, split
+
+
+def speech_like(seconds: float = 1.5, rate: int = 16_000) -> np.ndarray:
+    """Harmonics of 120 Hz, switched on and off like syllables, over a little noise."""
+    rng = np.random.default_rng(3)
+    time = np.arange(int(seconds * rate)) / rate
+    wave = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 20))
+    wave = wave * (np.sin(2 * np.pi * 3 * time) > -0.3) + 0.01 * rng.standard_normal(time.size)
+    return (0.1 * wave).astype(np.float32)
+
+
+class TestFigures:
+    def test_auroc_counts_pairs(self) -> None:
+        rng = np.random.default_rng(0)
+        scores = rng.integers(0, 6, 60).astype(float)
+        positive = rng.random(60) < 0.4
+        pairs = [(p > n) + 0.5 * (p == n) for p in scores[positive] for n in scores[~positive]]
+        assert evaluate.auroc(scores, positive) == pytest.approx(np.mean(pairs))
+
+    def test_equal_error_rate_of_known_lists(self) -> None:
+        positive = np.array([1, 1, 1, 1, 0, 0, 0, 0], dtype=bool)
+        assert evaluate.equal_error_rate(np.arange(8.0)[::-1], positive) == 0.0
+        assert evaluate.equal_error_rate(np.array([8, 7, 6, 3, 5, 2, 1, 0.0]), positive) == pytest.approx(0.25)
+
+    def test_the_temperature_of_overconfident_logits_is_found(self) -> None:
+        rng = np.random.default_rng(1)
+        true = rng.normal(0, 2, 20_000)
+        labels = (rng.random(true.size) < 1 / (1 + np.exp(-true))).astype(int)
+        logits = np.stack([np.zeros_like(true), 3.0 * true], axis=1)
+        assert evaluate.fit_temperature(logits, labels) == pytest.approx(3.0, rel=0.05)
+        calibrated = evaluate.probabilities(logits, 3.0)[:, 1]
+        assert evaluate.calibration_error(calibrated, labels == 1) < 0.02
+        assert evaluate.calibration_error(evaluate.probabilities(logits, 1.0)[:, 1], labels == 1) > 0.05
+
+    def test_the_interval_draws_whole_groups(self) -> None:
+        scores = np.repeat([0.0, 1.0, 0.4, 0.6], 50)
+        positive = np.repeat([False, True, True, False], 50)
+        few = evaluate.bootstrap_interval(scores, positive, np.repeat(np.arange(4), 50))
+        many = evaluate.bootstrap_interval(scores, positive, np.arange(200))
+        assert few[1] - few[0] > 2 * (many[1] - many[0])
+
+
+class TestSplits:
+    def test_a_group_is_on_one_side_whatever_else_is_there(self) -> None:
+        names = [f"speaker-{k}" for k in range(500)]
+        assert split(names) == split(reversed(names + names))
+        shares = [sum(part == name for part in split(names).values()) / 500 for name in ("train", "validation", "held-out")]
+        assert shares[0] == pytest.approx(0.72, abs=0.05)
+        assert shares[2] == pytest.approx(0.20, abs=0.05)
+        assert any(part_of(n, 0) != part_of(n, 1) for n in names)
+
+    def test_shipped_splits_keep_groups_apart(self) -> None:
+        from xai_panel.resources import weights_dir
+
+        files = list(weights_dir().glob("*.split.csv"))
+        assert len(files) >= 2
+        for path in files:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            assert len({row["group"] for row in rows}) == len(rows)
+            assert {row["part"] for row in rows} == {"train", "validation", "held-out"}
+
+
+class TestVocoders:
+    @pytest.mark.parametrize("name", [n for n in VOCODERS])
+    def test_a_copy_has_the_length_the_loudness_and_the_pitch_but_not_the_samples(self, name: str) -> None:
+        if name == "world":
+            pytest.importorskip("pyworld", reason="the WORLD vocoder needs the extra «train»")
+        wave = speech_like()
+        copy = VOCODERS[name](wave, 16_000, seed=5)
+        assert copy.shape == wave.shape and copy.dtype == np.float32
+        assert np.sqrt(np.mean(copy**2)) == pytest.approx(np.sqrt(np.mean(wave**2)), rel=0.02)
+        assert abs(np.corrcoef(copy, wave)[0, 1]) < 0.95
+        envelope = [np.log(np.square(w[: 75 * 320]).reshape(75, 320).mean(axis=1) + 1e-6) for w in (wave, copy)]
+        assert np.corrcoef(*envelope)[0, 1] > 0.8
+        np.testing.assert_array_equal(copy, VOCODERS[name](wave, 16_000, seed=5))
+        assert not np.array_equal(copy, VOCODERS[name](wave, 16_000, seed=6))
+
+
+class TestAugmentation:
+    def test_recordings_of_both_classes_meet_the_same_lottery(self) -> None:
+        wave = speech_like().astype(np.float64)
+        outcomes = [recordings.augment_waveform(wave, 16_000, np.random.default_rng(k)) for k in range(40)]
+        again = recordings.augment_waveform(wave, 16_000, np.random.default_rng(7))
+        np.testing.assert_array_equal(outcomes[7], again)
+        assert all(np.isfinite(o).all() and np.abs(o).max() <= 1.3 and o.size >= 0.2 * wave.size for o in outcomes)
+        assert len({o.size for o in outcomes}) > 5
+
+    def test_batches_pair_each_recording_with_its_own_copy(self) -> None:
+        def recording(value: int, generator: str) -> recordings.Recording:
+            wave = (speech_like() * 32767).astype(np.int16)
+            return recordings.Recording(wave, generator, "LibriSpeech", f"s{value}", "train")
+
+        pairs = [(recording(k, ""), [recording(k, "lpc")]) for k in range(4)]
+        batches = list(recordings.epoch_batches(pairs, LogMel(), 4, 1, np.random.default_rng(0)))
+        assert len(batches) == 2
+        for inputs, labels in batches:
+            assert inputs.shape == (4, 3, 224, 224)
+            assert labels.tolist() == [0, 1, 0, 1]
+
+    def test_radiographs_stay_radiographs(self) -> None:
+        rng = np.random.default_rng(0)
+        features = torch.from_numpy(rng.random((6, 224, 224)).astype(np.float32)) * 0.5 + 0.25
+        changed = radiographs.augment(features, rng)
+        assert changed.shape == features.shape
+        assert float(changed.min()) >= 0.0 and float(changed.max()) <= 1.0
+        assert not torch.allclose(changed, features)
+
+    def test_blur_keeps_the_mean_and_spreads_a_point_by_its_sigma(self) -> None:
+        point = torch.zeros(1, 65, 65)
+        point[0, 32, 32] = 1.0
+        spread = radiographs.blurred(point, torch.tensor([2.0]))[0]
+        assert float(spread.sum()) == pytest.approx(1.0, abs=1e-4)
+        offsets = torch.arange(65) - 32.0
+        assert float((spread.sum(dim=0) * offsets**2).sum()) == pytest.approx(4.0, rel=0.02)
+
+
+class TestFit:
+    @staticmethod
+    def run(checkpoint: Path, epochs: int, data: tuple[torch.Tensor, torch.Tensor]) -> tuple[nn.Module, dict]:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 2))
+        inputs, labels = data
+
+        def batches(rng: np.random.Generator):
+            for index in rng.permutation(64).reshape(8, 8):
+                yield inputs[index], labels[index]
+
+        def validate(net: nn.Module):
+            return fit.predict(net, lambda a, b: inputs[a:b], 64), labels.numpy()
+
+        schedule = fit.Schedule(epochs=epochs, batches=8, learning_rate=1e-2, patience=10)
+        return network, fit.fit(network, batches, validate, schedule, checkpoint)
+
+    def test_a_training_that_was_killed_goes_on_as_if_nothing_had_happened(self, tmp_path: Path, monkeypatch) -> None:
+        rng = np.random.default_rng(0)
+        inputs = torch.from_numpy(rng.standard_normal((64, 3, 2, 2)).astype(np.float32))
+        labels = (inputs.sum(dim=(1, 2, 3)) > 0).long()
+        whole, state = self.run(tmp_path / "whole.pt", 4, (inputs, labels))
+        assert state["history"][-1]["validation_auroc"] > 0.9
+
+        real, calls = fit.auroc, []
+
+        def dies(*arguments):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        monkeypatch.setattr(fit, "auroc", dies)
+        with pytest.raises(KeyboardInterrupt):
+            self.run(tmp_path / "cut.pt", 4, (inputs, labels))
+        monkeypatch.setattr(fit, "auroc", real)
+        resumed, after = self.run(tmp_path / "cut.pt", 4, (inputs, labels))
+        assert [h["epoch"] for h in after["history"]] == [1, 2, 3, 4]
+        for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+class TestImageNetStart:
+    def test_restored_batch_norms_do_not_change_the_function(self) -> None:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)).eval()
+        inputs = torch.randn(8, 1, 12, 12)
+        with torch.no_grad():
+            before = network(inputs)
+            imagenet.restore_batch_norm(network, inputs)
+            torch.testing.assert_close(network(inputs), before, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(network.train()(inputs), before, atol=1e-4, rtol=1e-4)
+        assert not any(m._forward_pre_hooks for m in network.modules())
+
+    def test_the_published_checkpoint_answers_like_its_own_interpreter(self, shared_data: Path) -> None:
+        tf = pytest.importorskip("tensorflow", reason="the extra «tensorflow» reads the TFLite file")
+        path = shared_data.parent / "checkpoints" / "mobilenetv2" / "mobilenet_v2_1.0_224_quant.tflite"
+        if not path.is_file():
+            pytest.skip(f"no checkpoint at {path}")
+        from xai_panel.models.architectures import build
+        from xai_panel.models.frontends import IMAGENET_MEAN, IMAGENET_STD
+
+        network = build("torchvision:mobilenet_v2", 1001)
+        imagenet.initialise(network, path)
+        kernel, bias = imagenet._tensors(path)[-1]
+        network.classifier[1].load_state_dict(
+            {"weight": torch.from_numpy(kernel[:, :, 0, 0].copy()), "bias": torch.from_numpy(bias)}
+        )
+        image = next(iter(sorted((shared_data / "chest_xray_children" / "images" / "normal").iterdir())))
+        from PIL import Image
+
+        pixels = np.asarray(Image.open(image).convert("RGB").resize((224, 224)))
+        interpreter = tf.lite.Interpreter(model_path=str(path))
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels[None])
+        interpreter.invoke()
+        theirs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].astype(float)
+        mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+        tensor = (torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255 - mean) / std
+        with torch.inference_mode():
+            ours = network.eval()(tensor[None])[0].softmax(0).numpy()
+        # 8-bit arithmetic and another padding on one side, but the same ten favourites for the most part
+        assert len(set(np.argsort(ours)[-10:]) & set(np.argsort(theirs)[-10:])) >= 5
+
+
+@pytest.mark.slow
+def test_training_writes_a_card_that_loads_and_predicts(shared_data: Path, tmp_path: Path) -> None:
+    """The whole command on a few real radiographs: data, split, one epoch, weights, card, prediction."""
+    pytest.importorskip("tensorflow", reason="the extra «tensorflow» reads the ImageNet weights")
+    from xai_panel.models import registry
+    from xai_panel.models.card import read_card
+    from xai_panel.signals.radiograph import read_radiograph
+    from xai_panel.training.run import train
+
+    small = tmp_path / "data"
+    for name, keep in (("chest_xray_children", 60), ("chest_xray_adults", 300)):
+        folder = small / name
+        folder.mkdir(parents=True)
+        (folder / "images").symlink_to(shared_data / name / "images")
+        with open(shared_data / name / "labels.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        by_class: dict[str, list] = {}
+        for row in rows:
+            by_class.setdefault(row.get("label") or row["rsna_class"], []).append(row)
+        with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            for group in by_class.values():
+                writer.writerows(group[:keep] if name.endswith("children") else group[:10])
+    initial = shared_data.parent / "checkpoints" / "mobilenetv2" / "mobilenet_v2_1.0_224_quant.tflite"
+    path = train("xray-mobilenetv2", small, out=tmp_path / "weights", initial=initial, epochs=1)
+    card = read_card(path)
+    assert set(card.metrics) == {
+        "children, held-out patients",
+        "children, held-out patients, blurred (σ = 1.5 px)",
+        "adults, RSNA Lung Opacity against Normal (another domain)",
+    }
+    classifier = registry._load(card, path.parent)
+    image = next(iter((small / "chest_xray_children" / "images" / "normal").iterdir()))
+    prediction = classifier.predict(read_radiograph(image))
+    assert prediction.probabilities.sum() == pytest.approx(1.0)
+
+
+def test_a_wrong_folder_or_id_is_named(tmp_path: Path) -> None:
+    from xai_panel.training.run import train
+
+    with pytest.raises(ValueError, match="no recipe for 'xray-oracle'"):
+        train("xray-oracle", tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        train("xray-mobilenetv2", tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="ImageNet weights"):
+        train("xray-mobilenetv2", tmp_path)
+
+
+def test_front_ends_and_training_agree_on_the_input() -> None:
+    """The network's input in training is the front end's own."""
+    from xai_panel.models.backends.torch import TorchBackend
+
+    class Echo(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean(dim=(2, 3))
+
+    features = np.random.default_rng(0).random((2, 224, 224)).astype(np.float32)
+    frontend = RadiographImage()
+    backend = TorchBackend(Echo(), lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape)
+    expected = radiographs.model_input(torch.from_numpy(features), frontend).mean(dim=(2, 3)).numpy()
+    np.testing.assert_allclose(backend.logits(features), expected, rtol=1e-5)

@@ -1,0 +1,128 @@
+"""Training data of the radiograph classifiers: children (Kermany 2018) for training, adults (NIH/RSNA) as another domain.
+
+Layout: `chest_xray_children/labels.csv` (image, label, cause, patient) and `chest_xray_adults/labels.csv` (image,
+source_class, patient_id, rsna_class, …), each with a folder `images/`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from xai_panel.models.frontends import RadiographImage
+from xai_panel.signals.radiograph import read_radiograph
+from xai_panel.training.splits import part_of
+
+
+@dataclass(frozen=True)
+class Radiographs:
+    """Features (n, 224, 224) as uint8 (0…255 for 0…1), labels (n,), patients (n,), parts (n,)."""
+
+    features: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    patients: NDArray[np.str_]
+    parts: NDArray[np.str_]
+
+    def select(self, keep: NDArray[np.bool_]) -> Radiographs:
+        return Radiographs(self.features[keep], self.labels[keep], self.patients[keep], self.parts[keep])
+
+
+def _features(paths: list[Path], frontend: RadiographImage, title: str) -> NDArray[np.uint8]:
+    values = np.empty((len(paths), *frontend.shape), dtype=np.uint8)
+    for k, path in enumerate(tqdm(paths, desc=title, unit="image", mininterval=2)):
+        values[k] = np.round(frontend.features(read_radiograph(path)).values * 255)
+    return values
+
+
+def children(data: Path, frontend: RadiographImage, seed: int) -> Radiographs:
+    """Radiographs of children, normal (0) or pneumonia (1), split by patient."""
+    folder = data / "chest_xray_children"
+    with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    patients = np.array([row["patient"] for row in rows])
+    return Radiographs(
+        _features([folder / "images" / row["image"] for row in rows], frontend, "children"),
+        np.array([int(row["label"] == "pneumonia") for row in rows]),
+        patients,
+        np.array([part_of(patient, seed) for patient in patients]),
+    )
+
+
+def adults(data: Path, frontend: RadiographImage) -> Radiographs:
+    """Adults whose radiograph the RSNA radiologists called Normal (0) or Lung Opacity (1); for testing only."""
+    folder = data / "chest_xray_adults"
+    with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["rsna_class"] in ("Normal", "Lung Opacity")]
+    return Radiographs(
+        _features([folder / "images" / row["image"] for row in rows], frontend, "adults"),
+        np.array([int(row["rsna_class"] == "Lung Opacity") for row in rows]),
+        np.array([row["patient_id"] for row in rows]),
+        np.array(["held-out"] * len(rows)),
+    )
+
+
+def blurred(features: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Gaussian blur of images (n, h, w), each with its own standard deviation (n,) in pixels."""
+    reach = 7
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-2)[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True))[:, None, None, :]
+    padded = torch.nn.functional.pad(features[None], (reach, reach, reach, reach), mode="reflect")
+    count = features.shape[0]
+    rows = torch.nn.functional.conv2d(padded, kernel, groups=count)
+    return torch.nn.functional.conv2d(rows, kernel.transpose(2, 3), groups=count)[0]
+
+
+def augment(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Small rotations, scalings, shifts and changes of contrast, and sharpness over a wide range.
+
+    Sharpness differs between the classes of the data (normal images are sharper); blurring, sharpening and noise of
+    random strength take that shortcut away.
+    """
+    count, size = features.shape[0], features.shape[-1]
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.from_numpy(rng.uniform(low, high, count).astype(np.float32))
+
+    angle, scale = uniform(-0.17, 0.17), torch.exp(uniform(-0.16, 0.16))
+    aspect = torch.exp(uniform(-0.08, 0.08))
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 0, 1] = torch.cos(angle) * scale * aspect, -torch.sin(angle) * scale
+    theta[:, 1, 0], theta[:, 1, 1] = torch.sin(angle) * scale, torch.cos(angle) * scale / aspect
+    theta[:, 0, 2], theta[:, 1, 2] = uniform(-0.1, 0.1), uniform(-0.1, 0.1)
+    grid = torch.nn.functional.affine_grid(theta, [count, 1, size, size], align_corners=False)
+    moved = torch.nn.functional.grid_sample(features[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
+    soft = blurred(moved, torch.exp(uniform(-1.2, 0.9)))
+    sharpen = torch.from_numpy(rng.uniform(0.0, 1.5, count).astype(np.float32) * (rng.random(count) < 0.3))
+    mixed = soft + sharpen[:, None, None] * (moved - soft)
+    toned = mixed.clamp(0, 1) ** torch.exp(uniform(-0.35, 0.35))[:, None, None]
+    toned = (toned - 0.5) * torch.exp(uniform(-0.2, 0.2))[:, None, None] + 0.5 + uniform(-0.08, 0.08)[:, None, None]
+    noise = torch.from_numpy(rng.standard_normal(tuple(toned.shape), dtype=np.float32))
+    return (toned + noise * uniform(0.0, 0.03)[:, None, None]).clamp(0, 1)
+
+
+def epoch_batches(
+    train: Radiographs, frontend: RadiographImage, per_class: int, batch: int, rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches (n, 3, h, w) with labels (n,): as many normal as abnormal images, drawn anew every epoch."""
+    order = np.concatenate(
+        [rng.choice(np.flatnonzero(train.labels == label), per_class, replace=False) for label in (0, 1)]
+    )
+    rng.shuffle(order)
+    for first in range(0, order.size - batch + 1, batch):
+        index = order[first : first + batch]
+        features = augment(torch.from_numpy(train.features[index]).float() / 255, rng)
+        yield model_input(features, frontend), torch.from_numpy(train.labels[index])
+
+
+def model_input(features: torch.Tensor, frontend: RadiographImage) -> torch.Tensor:
+    """Network input (n, 3, h, w) of features (n, h, w)."""
+    stacked: torch.Tensor = frontend.to_input(features, lambda channels: torch.stack(list(channels), dim=1))
+    return stacked.contiguous(memory_format=torch.channels_last)

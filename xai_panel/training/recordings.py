@@ -1,0 +1,199 @@
+"""Training data of the audio deepfake detectors: bona fide speech and vocoded copies of the same recordings.
+
+Layout: `speech/manifest.csv` (file, label, system, corpus, utterance, …) beside the recordings. Only LibriSpeech is
+trained on; the other corpora and all published deepfakes are other domains, reported one by one.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from xai_panel.models.frontends import LogMel, cut
+from xai_panel.signals.audio import read_audio, resample
+from xai_panel.signals.vocoders import VOCODERS
+from xai_panel.training.splits import part_of
+
+TRAINED_VOCODERS = ("griffin-lim", "mel-inversion", "lpc", "world")
+HELD_OUT_VOCODERS = ("channel",)
+TRAINED_CORPUS = "LibriSpeech"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One 16 kHz waveform with what is known about it; `generator` is "" for bona fide speech."""
+
+    waveform: NDArray[np.int16]
+    generator: str
+    corpus: str
+    speaker: str
+    part: str
+
+    @property
+    def label(self) -> int:
+        return int(self.generator != "")
+
+
+def speaker_of(corpus: str, utterance: str) -> str:
+    """Speaker of an utterance; LibriTTS and LibriSpeech share their numbers."""
+    if corpus in ("LibriSpeech", "LibriTTS"):
+        return "libri-" + utterance.replace("_", "-").split("-")[0]
+    return "LJ" if corpus == "LJSpeech" else utterance[:7]
+
+
+def _integer(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
+    return np.round(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+
+
+def recordings(data: Path, cache: Path, sampling_rate: int, seed: int) -> list[Recording]:
+    """All bona fide recordings, a copy of each by each vocoder, and the published deepfakes.
+
+    Copies are kept in `cache` (one .npz), because making them takes minutes.
+    """
+    with open(data / "speech" / "manifest.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    originals: list[Recording] = []
+    for row in tqdm(rows, desc="recordings", unit="file", mininterval=2):
+        speaker = speaker_of(row["corpus"], row["utterance"])
+        part = part_of(speaker, seed) if row["corpus"] == TRAINED_CORPUS else "held-out"
+        wave = resample(read_audio(data / "speech" / row["file"]), sampling_rate).values
+        generator = "" if row["label"] == "bonafide" else row["system"]
+        originals.append(Recording(_integer(wave), generator, row["corpus"], speaker, part))
+    sources = [r for r in originals if not r.generator]
+    copies: list[Recording] = []
+    for name, vocoder in VOCODERS.items():
+        path = cache / f"vocoded-{name}-{seed}.npz"
+        if path.is_file():
+            with np.load(path) as stored:
+                waves = [stored[str(k)] for k in range(len(sources))]
+        else:
+            waves = [
+                _integer(vocoder(source.waveform.astype(np.float32) / 32767, sampling_rate, seed=seed + k))
+                for k, source in enumerate(tqdm(sources, desc=name, unit="file", mininterval=2))
+            ]
+            cache.mkdir(parents=True, exist_ok=True)
+            np.savez(path, **{str(k): wave for k, wave in enumerate(waves)})
+        copies += [
+            Recording(wave, name, source.corpus, source.speaker, source.part)
+            for wave, source in zip(waves, sources, strict=True)
+        ]
+    return originals + copies
+
+
+def features_of(waveform: NDArray[np.floating], frontend: LogMel) -> NDArray[np.float32]:
+    """One model window (bands, frames) of a 16 kHz waveform; what is longer is cut, what is shorter padded."""
+    signal = xr.DataArray(
+        waveform.astype(np.float32),
+        dims="time",
+        coords={"time": np.arange(waveform.size) / frontend.sampling_rate},
+        attrs={"sampling_rate": float(frontend.sampling_rate), "modality": "audio"},
+    )
+    values = frontend.features(signal).values
+    return cut(values, frontend.windows(values.shape[-1])[0], frontend)
+
+
+def augment_waveform(waveform: NDArray[np.floating], sampling_rate: int, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Start, length, bandwidth, noise floor, quantisation and codec drawn alike for both classes.
+
+    None of them may tell the classes apart: every copy has its original's, and both are changed by the same lottery.
+    """
+    wave = np.roll(waveform, int(rng.integers(waveform.size)))
+    if rng.random() < 0.3:
+        wave = wave[: int(rng.uniform(0.25, 1.0) * wave.size)]
+    spectrum = None
+    if rng.random() < 0.5:
+        spectrum = np.fft.rfft(wave)
+        frequency = np.fft.rfftfreq(wave.size, 1 / sampling_rate)
+        edge = rng.uniform(3000, 8000)
+        spectrum *= 1 / (1 + np.exp((frequency - edge) / rng.uniform(20, 300)))
+    if rng.random() < 0.5:
+        spectrum = np.fft.rfft(wave) if spectrum is None else spectrum
+        frequency = np.fft.rfftfreq(wave.size, 1 / sampling_rate)
+        tilt = rng.uniform(-6, 6) * np.log10((frequency + 100) / 1000)
+        spectrum *= 10 ** (tilt / 20)
+    if spectrum is not None:
+        wave = np.fft.irfft(spectrum, wave.size)
+    level = np.sqrt(np.mean(wave**2)) + 1e-9
+    if rng.random() < 0.7:
+        noise = rng.standard_normal(wave.size)
+        if rng.random() < 0.5:
+            noise = np.cumsum(noise - noise.mean()) * 0.02 + noise * 0.3
+            noise /= noise.std()
+        wave = wave + noise * level * 10 ** (-rng.uniform(15, 50) / 20)
+    wave = wave * (rng.uniform(0.2, 0.95) / (np.abs(wave).max() + 1e-9))
+    if rng.random() < 0.2:
+        wave = np.round(wave * 127) / 127 if rng.random() < 0.3 else _companded(wave)
+    elif rng.random() < 0.25:
+        wave = _lossy(wave, sampling_rate, rng)
+    return wave
+
+
+def _companded(wave: NDArray[np.floating]) -> NDArray[np.floating]:
+    """µ-law telephone quantisation to 8 bits (ITU-T G.711)."""
+    code = np.round(np.sign(wave) * np.log1p(255 * np.abs(wave)) / np.log(256) * 127) / 127
+    return np.sign(code) * np.expm1(np.abs(code) * np.log(256)) / 255
+
+
+def _lossy(wave: NDArray[np.floating], sampling_rate: int, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Through MP3 or Ogg Vorbis and back."""
+    from io import BytesIO
+
+    import soundfile
+
+    container, subtype = (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"))[int(rng.integers(2))]
+    buffer = BytesIO()
+    soundfile.write(
+        buffer, wave, sampling_rate, format=container, subtype=subtype, compression_level=float(rng.uniform(0.1, 0.9))
+    )
+    buffer.seek(0)
+    decoded, _ = soundfile.read(buffer, dtype="float64")
+    return decoded[: wave.size]
+
+
+def mask(features: NDArray[np.float32], frontend: LogMel, rng: np.random.Generator) -> NDArray[np.float32]:
+    """SpecAugment (Park et al. 2019): up to two bands and two stretches set to the mean."""
+    values = features.copy()
+    for axis, most in ((0, 30), (1, 40)):
+        for _ in range(int(rng.integers(0, 3))):
+            width = int(rng.integers(1, most))
+            start = int(rng.integers(0, values.shape[axis] - width))
+            index = [slice(None), slice(None)]
+            index[axis] = slice(start, start + width)
+            values[tuple(index)] = values.mean()
+    return values
+
+
+def epoch_batches(
+    pairs: list[tuple[Recording, list[Recording]]], frontend: LogMel, batch: int, rounds: int, rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches (n, 3, bands, frames) with labels (n,).
+
+    Each bona fide recording comes with one of its own copies in the same batch, so that speaker, words, room and
+    microphone are the same in both classes.
+    """
+    order = [k for _ in range(rounds) for k in rng.permutation(len(pairs))]
+    for first in range(0, len(order) - batch // 2 + 1, batch // 2):
+        features, labels = [], []
+        for k in order[first : first + batch // 2]:
+            original, copies = pairs[k]
+            for recording in (original, copies[int(rng.integers(len(copies)))]):
+                wave = augment_waveform(recording.waveform / 32767.0, frontend.sampling_rate, rng)
+                features.append(mask(features_of(wave, frontend), frontend, rng))
+                labels.append(recording.label)
+        yield model_input(np.stack(features), frontend), torch.tensor(labels)
+
+
+def model_input(features: NDArray[np.float32], frontend: LogMel) -> torch.Tensor:
+    """Network input (n, 3, bands, frames) of features (n, bands, frames)."""
+    stacked: torch.Tensor = frontend.to_input(
+        torch.from_numpy(features), lambda channels: torch.stack(list(channels), dim=1)
+    )
+    return stacked.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,286 @@
+"""`xai-panel train ID --data DIR`: how every file of weights/ was made."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from xai_panel.models.architectures import build
+from xai_panel.models.frontends import LogMel, RadiographImage
+from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
+
+IMAGENET_FILE = Path("mobilenetv2") / "mobilenet_v2_1.0_224_quant.tflite"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One test set: a name for the card, inputs (first, last) → (n, 3, h, w), labels (n,), groups (n,)."""
+
+    name: str
+    inputs: Callable[[int, int], torch.Tensor]
+    labels: NDArray[np.int64]
+    groups: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one classifier is trained on."""
+
+    batches: fit.Batches
+    schedule: fit.Schedule
+    sample: torch.Tensor
+    validation: TestSet
+    tests: list[TestSet]
+    split: dict[str, str]
+    card: dict[str, Any]
+
+
+def train(
+    id: str,
+    data: Path,
+    seed: int = 0,
+    out: Path = Path("weights"),
+    initial: Path | None = None,
+    epochs: int | None = None,
+) -> Path:
+    """Train classifier `id` and write its weights, card and split into `out`; returns the card's path.
+
+    initial: the published ImageNet MobileNetV2 (TFLite) to start from; `checkpoints/` beside `data` when not given.
+    Interrupted trainings go on where they were: the state is kept in `out/../.runs`. Raises `ValueError` for an unknown
+    id and `FileNotFoundError` when the data or the initial weights are not there.
+    """
+    if id not in TASKS:
+        raise ValueError(f"no recipe for {id!r}; there are: {', '.join(TASKS)}")
+    data, out = Path(data), Path(out)
+    if not data.is_dir():
+        raise FileNotFoundError(f"{data}: no such folder; it has the data sets that the README names")
+    initial = initial or data.parent / "checkpoints" / IMAGENET_FILE
+    if not initial.is_file():
+        raise FileNotFoundError(f"{initial}: the ImageNet weights to start from are missing; give them with --initial")
+    runs = out.parent / ".runs"
+    started = time.monotonic()
+    torch.manual_seed(seed)
+    task = TASKS[id](data, runs, seed, epochs)
+    network = build(task.card["architecture"], len(task.card["labels"]))
+    imagenet.initialise(network, initial)
+    imagenet.restore_batch_norm(network, task.sample)
+
+    def validate(net: nn.Module) -> tuple[NDArray[Any], NDArray[Any]]:
+        return fit.predict(net, task.validation.inputs, task.validation.labels.size), task.validation.labels
+
+    state = fit.fit(network, task.batches, validate, task.schedule, runs / f"{id}-{seed}.pt", seed)
+    network, difference = _half(network, task.sample)
+    temperature = round(evaluate.fit_temperature(*validate(network)), 4)
+    metrics = {}
+    for test in task.tests:
+        logits = fit.predict(network, test.inputs, test.labels.size)
+        metrics[test.name] = evaluate.report(logits, test.labels, test.groups, temperature)
+        print(f"{test.name}: {metrics[test.name]}", flush=True)
+    training = {
+        **task.card.pop("training"),
+        "command": f"xai-panel train {id} --data DIR --seed {seed}",
+        "seed": seed,
+        "epochs": len(state["history"]),
+        "best_epoch": int(np.argmax([h["validation_auroc"] - 0.01 * h["validation_nll"] for h in state["history"]])) + 1,
+        "hours": round(max(state["seconds"], time.monotonic() - started) / 3600, 2),
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {fit.device().type}",
+        "half_precision_logit_difference": difference,
+    }
+    return _write(id, network, out, {**task.card, "temperature": temperature, "training": training, "metrics": metrics}, task)
+
+
+def _half(network: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, float]:
+    """The network with weights rounded to half precision, and the largest change of a logit that this made."""
+    network.eval()
+    with torch.inference_mode():
+        before = network(sample)
+        state = network.state_dict()
+        network.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in state.items()})
+        difference = float((network(sample) - before).abs().max())
+    return network, round(difference, 5)
+
+
+def _write(id: str, network: nn.Module, out: Path, card: dict[str, Any], task: Task) -> Path:
+    import tomli_w
+    from safetensors.torch import save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    weights = out / f"{id}.safetensors"
+    state = network.state_dict()
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, weights)
+    with open(out / f"{id}.split.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["group", "part"])
+        writer.writerows(task.split.items())
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    path = out / f"{id}.toml"
+    ordered = {"id": id, **card, "weights": weights.name, "digest": digest}
+    tables = {k: ordered.pop(k) for k in ("frontend", "training", "metrics")}
+    path.write_text(tomli_w.dumps({**ordered, **tables}, multiline_strings=False), encoding="utf-8")
+    return path
+
+
+def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
+    frontend = RadiographImage()
+    everything = radiographs.children(data, frontend, seed)
+    train = everything.select(everything.parts == "train")
+    per_class = int(min((train.labels == 0).sum(), (train.labels == 1).sum()))
+    batch = 32
+
+    def test_set(name: str, images: radiographs.Radiographs, sigma: float = 0.0) -> TestSet:
+        def inputs(first: int, last: int) -> torch.Tensor:
+            features = torch.from_numpy(images.features[first:last]).float() / 255
+            if sigma:
+                features = radiographs.blurred(features, torch.full((last - first,), sigma))
+            return radiographs.model_input(features, frontend)
+
+        return TestSet(name, inputs, images.labels, images.patients)
+
+    held_out = everything.select(everything.parts == "held-out")
+    validation = test_set("validation", everything.select(everything.parts == "validation"))
+    return Task(
+        batches=lambda rng: radiographs.epoch_batches(train, frontend, per_class, batch, rng),
+        schedule=fit.Schedule(epochs=epochs or 14, batches=2 * per_class // batch, patience=5),
+        sample=radiographs.model_input(torch.from_numpy(train.features[:: len(train.labels) // 96]).float() / 255, frontend),
+        validation=validation,
+        tests=[
+            test_set("children, held-out patients", held_out),
+            test_set("children, held-out patients, blurred (σ = 1.5 px)", held_out, 1.5),
+            test_set("adults, RSNA Lung Opacity against Normal (another domain)", radiographs.adults(data, frontend)),
+        ],
+        split=dict(sorted({p: q for p, q in zip(everything.patients.tolist(), everything.parts.tolist(), strict=True)}.items())),
+        card=XRAY_CARD,
+    )
+
+
+def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
+    frontend = LogMel()
+    everything = recordings.recordings(data, runs, frontend.sampling_rate, seed)
+    originals = [r for r in everything if not r.generator]
+    copies: dict[int, list[recordings.Recording]] = {id(r): [] for r in originals}
+    for start, name in enumerate(recordings.VOCODERS):
+        made = [r for r in everything if r.generator == name]
+        for original, copy in zip(originals, made, strict=True):
+            if name in recordings.TRAINED_VOCODERS:
+                copies[id(original)].append(copy)
+        del start
+    pairs = [(r, copies[id(r)]) for r in originals if r.part == "train"]
+    batch, rounds = 32, 3
+
+    def test_set(name: str, bona_fide: list[recordings.Recording], spoofed: list[recordings.Recording]) -> TestSet:
+        chosen = bona_fide + spoofed
+        values = np.stack([recordings.features_of(r.waveform / 32767.0, frontend) for r in chosen])
+        return TestSet(
+            name,
+            lambda first, last: recordings.model_input(values[first:last], frontend),
+            np.array([r.label for r in chosen]),
+            np.array([r.speaker for r in chosen]),
+        )
+
+    def pick(part: str, corpus: str, generators: tuple[str, ...]) -> list[recordings.Recording]:
+        return [r for r in everything if r.part == part and r.corpus == corpus and r.generator in generators]
+
+    trained, unseen = recordings.TRAINED_VOCODERS, recordings.HELD_OUT_VOCODERS
+    home = recordings.TRAINED_CORPUS
+    bona_fide = pick("held-out", home, ("",))
+    tests = [test_set("LibriSpeech, held-out speakers, trained vocoders", bona_fide, pick("held-out", home, trained))]
+    tests += [
+        test_set(f"LibriSpeech, held-out speakers, {name}" + (" (not trained on)" if name in unseen else ""),
+                 bona_fide, pick("held-out", home, (name,)))
+        for name in (*trained, *unseen)
+    ]
+    for corpus in ("LJSpeech", "LibriTTS", "AISHELL3"):
+        own = pick("held-out", corpus, ("",))
+        tests.append(test_set(f"{corpus} (another corpus), trained vocoders", own, pick("held-out", corpus, trained)))
+        published = sorted({r.generator for r in everything if r.corpus == corpus} - {"", *recordings.VOCODERS})
+        for name in published:
+            tests.append(
+                test_set(f"{corpus}, published deepfakes: {name} (not trained on)", own, pick("held-out", corpus, (name,)))
+            )
+        tests.append(test_set(f"{corpus}, all published deepfakes (not trained on)", own,
+                              pick("held-out", corpus, tuple(published))))
+    return Task(
+        batches=lambda rng: recordings.epoch_batches(pairs, frontend, batch, rounds, rng),
+        schedule=fit.Schedule(epochs=epochs or 16, batches=len(pairs) * rounds // (batch // 2), patience=6),
+        sample=recordings.model_input(
+            np.stack([recordings.features_of(r.waveform / 32767.0, frontend) for p in pairs[:24] for r in (p[0], *p[1][:2])]),
+            frontend,
+        ),
+        validation=test_set("validation", pick("validation", home, ("",)), pick("validation", home, trained)),
+        tests=tests,
+        split=dict(sorted({r.speaker: r.part for r in everything}.items())),
+        card=AUDIO_CARD,
+    )
+
+
+XRAY_CARD: dict[str, Any] = {
+    "title": "MobileNetV2 on chest radiographs",
+    "summary": "Tells normal from pneumonia on frontal chest radiographs of young children.",
+    "modality": "radiograph",
+    "framework": "torch",
+    "architecture": "torchvision:mobilenet_v2",
+    "labels": ["normal", "pneumonia"],
+    "positive": 1,
+    "license": "BSD-3-Clause; starts from ImageNet weights © Google, Apache-2.0; training images CC-BY-4.0",
+    "caveat": "Trained on children aged 1–5 from one hospital; on adults it is much less reliable. Not a medical device.",
+    "limitations": [
+        "Trained on radiographs of children aged 1–5 from one hospital in Guangzhou; adults are another domain (see the figures).",
+        "Knows two answers only: any other finding (effusion, fracture, tube, tumour) is forced into one of them.",
+        "Frontal views only; a lateral view, another body part or a photograph gets an answer all the same.",
+        "In the training data normal images are sharper; sharpness is varied in training, but a remainder of the shortcut may be left.",
+        "Sees 224 × 224 pixels: nothing smaller than about two of them can count.",
+    ],
+    "not_for": ["diagnosis, triage or any decision about a patient", "adults", "other body parts or modalities"],
+    "frontend": {"kind": "radiograph", "size": 224},
+    "training": {
+        "data": "Kermany, Zhang, Goldbaum 2018 (Mendeley Data V2, doi:10.17632/rscbjbr9sj.2), CC-BY-4.0, downscaled to 224 × 224",
+        "other_domain": "NIH ChestX-ray8 (Wang et al. 2017) with the classes of the RSNA Pneumonia Detection Challenge 2018",
+        "split": "by patient: 72 % training, 8 % validation (epoch, temperature), 20 % held out",
+        "initial": "ImageNet MobileNetV2 1.0 224 (TFLite, Google), dequantised",
+    },
+}
+
+AUDIO_CARD: dict[str, Any] = {
+    "title": "MobileNetV2 on log-mel spectrograms",
+    "summary": "Tells recorded speech from speech that came out of a vocoder.",
+    "modality": "audio",
+    "framework": "torch",
+    "architecture": "torchvision:mobilenet_v2",
+    "labels": ["bona fide", "spoof"],
+    "positive": 1,
+    "license": "BSD-3-Clause; starts from ImageNet weights © Google, Apache-2.0; training speech CC-BY-4.0",
+    "caveat": "Knows four classic vocoders on read English; other generators may pass, and other recordings may be accused. "
+    "Not forensic evidence.",
+    "limitations": [
+        "Trained on four signal-processing vocoders (Griffin-Lim, mel inversion, LPC, WORLD); see the figures for neural ones.",
+        "Trained on read English audiobooks (LibriSpeech) at 16 kHz; other corpora, languages, rooms and codecs are other domains.",
+        "A recording is heard in windows of 4 s whose logits are averaged: a short spoofed stretch in a long recording is diluted; "
+        "look at the score of each window.",
+        "Answers for music and noise too, where the answer means nothing.",
+    ],
+    "not_for": ["evidence in court or accusations", "deciding alone about content moderation", "speaker verification"],
+    "frontend": {"kind": "log-mel"},
+    "training": {
+        "data": "LibriSpeech (Panayotov et al. 2015), CC-BY-4.0, first 4 s of 351 recordings, and a vocoded copy of each by each vocoder",
+        "vocoders": list(recordings.TRAINED_VOCODERS),
+        "held_out_vocoders": list(recordings.HELD_OUT_VOCODERS),
+        "split": "by speaker: 72 % training, 8 % validation (epoch, temperature), 20 % held out; other corpora held out entirely",
+        "initial": "ImageNet MobileNetV2 1.0 224 (TFLite, Google), dequantised",
+    },
+}
+
+TASKS: dict[str, Callable[[Path, Path, int, int | None], Task]] = {
+    "audio-mobilenetv2": _audio_mobilenetv2,
+    "xray-mobilenetv2": _xray_mobilenetv2,
+}
