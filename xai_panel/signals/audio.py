@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, Literal, NoReturn
 import numpy as np
 import soundfile
 import xarray as xr
-from xarray.indexes import RangeIndex
 
+from .axis import time_coordinate
 from .errors import SignalError
 from .limits import LIMITS, Limits, duration_text
 from .source import AUDIO, Source, digest_of, fingerprint, id3_length, open_source
@@ -59,6 +59,13 @@ class _Bytes(io.BytesIO):
         return super().seek(max(0, base + offset))
 
 
+class _Stream(soundfile.SoundFile):
+    """Reads on without seeking to where it already is, which fails for FLAC of unknown length and costs time in MP3."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class _Reader:
     """One file on its way to a waveform."""
 
@@ -84,7 +91,7 @@ class _Reader:
         elif kind == "FLAC":
             data = data[id3_length(data) :]
         try:
-            with soundfile.SoundFile(_Bytes(data)) as file:
+            with _Stream(_Bytes(data)) as file:
                 return self._decode(file, kind)
         except soundfile.SoundFileError as error:
             reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
@@ -152,7 +159,8 @@ class _Reader:
         announced = file.frames if file.frames < _UNKNOWN else None
         samples = np.empty(announced or most, np.float32)  # pages that are never written take no memory
         count, loudest = 0, 0.0
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        buffer = np.empty((_BLOCK, file.channels), np.float32)
+        while len(block := file.read(out=buffer)):
             if count + len(block) > len(samples):
                 self._check_duration(count + len(block), rate, at_least="more than ")
             peak = float(np.abs(block).max())
@@ -203,9 +211,7 @@ def waveform(
 ) -> xr.DataArray:
     """Put samples (time,) float32 at `rate` [Hz] on a time axis [s] from `start` that takes no memory."""
     count = len(samples)
-    index = RangeIndex.linspace(start, start + count / rate, num=count, endpoint=False, coord_name="time", dim="time")
-    signal = xr.DataArray(samples, coords=xr.Coordinates.from_xindex(index), dims=("time",), name="waveform")
-    signal["time"].attrs.update(units="s", long_name="Time")
+    signal = xr.DataArray(samples, coords=time_coordinate(start, rate, count), dims=("time",), name="waveform")
     signal.attrs = {
         "units": "1",
         "long_name": "Amplitude",
