@@ -2,7 +2,7 @@
 
 Pages draw a `Session` and call its methods; a test drives it without a browser. Work that takes time runs in a few
 shared threads (reading, predicting) and in the process-wide job queue (explaining). Threads never set a parameter: they
-hand a function to `schedule`, which runs it where parameters may be set (`Document.add_next_tick_callback` on a server).
+hand a function to `schedule`, which runs it where parameters may be set (`Document.add_next_tick_callback` on servers).
 """
 
 from __future__ import annotations
@@ -104,8 +104,13 @@ class Session(param.Parameterized):
     `results` maps method id → explanation `Dataset` with that one method, in order of arrival; a new dict each time.
     """
 
-    modality = param.Selector(default=None, objects=[None, "audio", "radiograph"], allow_None=True, doc="""
-        The only modality that the page accepts; None accepts both and picks a classifier that fits.""")
+    modality = param.Selector(
+        default=None,
+        objects=[None, "audio", "radiograph"],
+        allow_None=True,
+        doc="""
+        The only modality that the page accepts; None accepts both and picks a classifier that fits.""",
+    )
     signal = param.ClassSelector(class_=xr.DataArray, default=None, doc="The signal on its physical axes.")
     signal_name = param.String(default="", doc="Title of the sample, or name of the uploaded file.")
     sample = param.Parameter(default=None, doc="The generated sample with its known answer, None for an upload.")
@@ -116,8 +121,13 @@ class Session(param.Parameterized):
     available = param.Dict(default={}, doc="Method id → True, or the reason why the classifier cannot be asked for it.")
     prediction = param.Parameter(default=None, doc="The verdict (`Prediction`).")
     target = param.Integer(default=None, allow_None=True, doc="Class to explain; None explains the predicted one.")
-    interval = param.Tuple(default=None, length=2, allow_None=True, doc="""
-        Stretch [s] of a long recording that is explained; None explains all of it.""")
+    interval = param.Tuple(
+        default=None,
+        length=2,
+        allow_None=True,
+        doc="""
+        Stretch [s] of a long recording that is explained; None explains all of it.""",
+    )
     methods = param.List(default=list(DEFAULT_METHODS), doc="Ids of the methods to run.")
     results = param.Dict(default={}, doc="Method id → explanation with that one method.")
     state = param.Selector(default="idle", objects=list(STATES), doc="Of the explanation job.")
@@ -511,4 +521,3 @@ def combined(results: dict[str, xr.Dataset], order: Iterable[str] = ()) -> xr.Da
     """All maps of a session in one explanation, methods in the given order; None when there is none."""
     ids = [id for id in order if id in results] + [id for id in results if id not in set(order)]
     return xr.concat([results[id] for id in ids], dim="method") if ids else None
-

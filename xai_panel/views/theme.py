@@ -102,4 +102,3 @@ def color_bar(mapper: LinearColorMapper, title: str, **options: Any) -> ColorBar
         border_line_color=None,
         **options,
     )
-
