@@ -118,7 +118,7 @@ def _write(id: str, network: nn.Module, out: Path, card: dict[str, Any], task: T
     out.mkdir(parents=True, exist_ok=True)
     weights = out / f"{id}.safetensors"
     state = network.state_dict()
-    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, weights)
+    save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}, weights)
     with open(out / f"{id}.split.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "part"])
@@ -151,8 +151,8 @@ def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> 
     validation = test_set("validation", everything.select(everything.parts == "validation"))
     return Task(
         batches=lambda rng: radiographs.epoch_batches(train, frontend, per_class, batch, rng),
-        schedule=fit.Schedule(epochs=epochs or 14, batches=2 * per_class // batch, patience=5),
-        sample=radiographs.model_input(torch.from_numpy(train.features[:: len(train.labels) // 96]).float() / 255, frontend),
+        schedule=fit.Schedule(epochs=epochs or 6, batches=2 * per_class // batch, patience=5),
+        sample=radiographs.model_input(torch.from_numpy(train.features[:: max(1, len(train.labels) // 96)]).float() / 255, frontend),
         validation=validation,
         tests=[
             test_set("children, held-out patients", held_out),
@@ -212,7 +212,7 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
                               pick("held-out", corpus, tuple(published))))
     return Task(
         batches=lambda rng: recordings.epoch_batches(pairs, frontend, batch, rounds, rng),
-        schedule=fit.Schedule(epochs=epochs or 16, batches=len(pairs) * rounds // (batch // 2), patience=6),
+        schedule=fit.Schedule(epochs=epochs or 10, batches=len(pairs) * rounds // (batch // 2), patience=6),
         sample=recordings.model_input(
             np.stack([recordings.features_of(r.waveform / 32767.0, frontend) for p in pairs[:24] for r in (p[0], *p[1][:2])]),
             frontend,
