@@ -48,7 +48,9 @@ def card(classes: int = 2, framework: str = "torch", modality: str = "radiograph
     )
 
 
-def classifier(network: nn.Module, shape: tuple[int, int], *, modality: str = "radiograph", floor: float = 0.0) -> Classifier:
+def classifier(
+    network: nn.Module, shape: tuple[int, int], *, modality: str = "radiograph", floor: float = 0.0
+) -> Classifier:
     """A PyTorch network on inputs (n, 1, H, W) as a classifier of features (H, W)."""
     frontend = PlainFrontEnd(shape, modality, floor)
     backend = TorchBackend(network, lambda x: x[:, None], shape)
@@ -67,7 +69,7 @@ class Logits(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """Random convolutions, ReLU, global average pooling or a flat linear head; the same for the same seed."""
+    """Random convolutions, ReLU, pooling (global, or a grid) and a linear head; the same for the same seed."""
 
     def __init__(self, seed: int = 0, classes: int = 3, gap: bool = True, size: int = 16) -> None:
         super().__init__()
@@ -76,8 +78,8 @@ class ConvNet(nn.Module):
         self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(6, 8, 3, padding=1, stride=2)
         self.relu2 = nn.ReLU()
-        self.pool = nn.AdaptiveAvgPool2d(1) if gap else nn.Identity()
-        self.head = nn.Linear(8 if gap else 8 * (size // 2) ** 2, classes)
+        self.pool = nn.AdaptiveAvgPool2d(1 if gap else size // 2 - 1)
+        self.head = nn.Linear(8 if gap else 8 * (size // 2 - 1) ** 2, classes)
         for parameter in self.parameters():
             parameter.data.mul_(2)
 
@@ -90,7 +92,7 @@ def window(seed: int = 0, shape: tuple[int, int] = (16, 16)) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def conv_evidence(seed: int = 0, gap: bool = True, **options: Any) -> Evidence:
-    """Evidence of a random conv net about a random window, target 1, baseline 0."""
+def conv_evidence(network: int = 0, gap: bool = True, **options: Any) -> Evidence:
+    """Evidence of a random conv net (of the seed `network`) about a random window, target 1, baseline 0."""
     options = {"target": 1, "baseline": "floor", **options}
-    return Evidence(classifier(ConvNet(seed, gap=gap), (16, 16)), window(seed), **options)
+    return Evidence(classifier(ConvNet(network, gap=gap), (16, 16)), window(network), **options)

@@ -122,7 +122,7 @@ class TensorFlowBackend:
         """Names of the Keras layers whose output has a spatial grid, in forward order."""
         names = []
         for layer in self.model.layers:
-            shape = getattr(layer.output, "shape", ())
+            shape: Any = getattr(layer.output, "shape", ())
             if type(layer).__name__ != "InputLayer" and len(shape) == 4 and (shape[1] or 2) * (shape[2] or 2) > 1:
                 names.append(layer.name)
         return names
