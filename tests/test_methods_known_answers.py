@@ -1,4 +1,4 @@
-"""Every method against answers that were worked out elsewhere: other projects' cases, closed forms, slower plain rules."""
+"""Every method against answers from elsewhere: other projects' cases, closed forms, slower plainer rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def function(
 
 
 def multi_layer(x: torch.Tensor) -> torch.Tensor:
-    """Captum's BasicModel_MultiLayer: identity, four sums with biases (-10, 1, 1, 1), ReLU, sums with biases (-1, 1)."""
+    """Captum's BasicModel_MultiLayer: four sums with biases (-10, 1, 1, 1), ReLU, sums with biases (-1, 1)."""
     total = x.flatten(1).sum(1, keepdim=True)
     hidden = torch.relu(total + torch.tensor([-10.0, 1.0, 1.0, 1.0])).sum(1, keepdim=True)
     return hidden + torch.tensor([-1.0, 1.0])
@@ -147,7 +147,7 @@ def test_integrated_gradients_of_a_polynomial() -> None:
 
 
 def test_integrated_gradients_of_sundararajans_example() -> None:
-    """1 - relu(1 - x) at x = 2 is flat, so the gradient is 0, but x alone made the output 1 (section 2.1 of the paper)."""
+    """1 - relu(1 - x) at x = 2 is flat, so the gradient is 0, but x alone made the output 1 (section 2.1)."""
     evidence = function(lambda x: 1 - torch.relu(1 - x[:, 0, 0]), [[2, 0]])
     assert_allclose(read("integrated-gradients", evidence), [[1, 0]], atol=1e-5)  # the kink lies between two points
     assert_array_equal(read("input-x-gradient", evidence), [[0, 0]])
@@ -208,7 +208,7 @@ def test_grad_cam_cuts_off_what_speaks_against() -> None:
 
 
 def test_grad_cam_plusplus_by_hand() -> None:
-    """ΣA is 3 and 3. Channel 1: two places with ½ / (2 + 1.5), w = 2/7. Channel 2: only g = 2 counts, w = 2 / 8 = 1/4."""
+    """ΣA is 3 and 3. Channel 1: two places with ½ / 3.5, w = 2/7. Channel 2: only g = 2 counts, w = 2/8."""
     expected = [[2 / 7 * 1 + 1 / 4 * 3, 2 / 7 * 2 + 0]]
     assert_allclose(read("grad-cam++", layer_of(VALUES, GRADIENTS)), expected, rtol=1e-6)
 
