@@ -146,6 +146,11 @@ class Evidence:
             self._answers[key] = gather()
         return self._answers[key]
 
+    def release(self) -> None:
+        """Forget all answers. Coalitions refer back to their evidence, which would else wait for a garbage collection."""
+        self._answers.clear()
+        self.maps.clear()
+
     # --- one forward and one backward pass
     # -------------------------------------------------------------------------------
 

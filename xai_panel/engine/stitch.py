@@ -1,0 +1,55 @@
+"""From maps of windows to one map on the signal's axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai_panel.explanation.store import scratch
+from xai_panel.methods import MapResult, upsample
+from xai_panel.models.frontends import Window
+
+
+class Stitch:
+    """Puts the maps of windows into one array: the mean of the windows that cover a column, real columns only.
+
+    values: (H, T) float32 zeros to fill; shape: (H, W) of the model's grid, padding included; windows: of the signal.
+    `error` is that of the worst window; forward and backward count passes, seconds the time, over all windows.
+    """
+
+    def __init__(self, values: NDArray[np.float32], shape: tuple[int, int], windows: Sequence[Window]) -> None:
+        self.values, self._shape, self._windows = values, shape, windows
+        self.spread: NDArray[np.float32] | None = None
+        self.error, self.error_kind, self.grid = float("nan"), "", ""
+        self.forward = self.backward = 0
+        self.seconds = 0.0
+
+    def add(self, index: int, result: MapResult) -> None:
+        """The answer of a method to one window, on its own grid, which covers the whole window with its padding."""
+        window = self._windows[index]
+        here = (slice(None), slice(window.start, window.stop))
+        self.values[here] += self._on_columns(result.values, window)
+        if result.spread is not None:
+            if self.spread is None:
+                self.spread = scratch(self.values.shape)
+            self.spread[here] += self._on_columns(result.spread, window)
+        self.error = float(np.fmax(self.error, result.error))
+        self.error_kind = result.error_kind or self.error_kind
+        self.grid = "×".join(str(size) for size in result.values.shape)
+
+    def _on_columns(self, values: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+        width = window.stop - window.start
+        if values.shape == (self._shape[0], width):
+            return values
+        return upsample(values, self._shape)[:, :width]
+
+    def finish(self) -> None:
+        """All windows were added."""
+        cover = np.zeros(self.values.shape[-1], dtype=np.float32)
+        for window in self._windows:
+            cover[window.start : window.stop] += 1
+        self.values /= cover
+        if self.spread is not None:
+            self.spread /= cover
