@@ -42,6 +42,8 @@ class TensorFlowBackend:
         )  # a sequential model has its layers only once it was called
         if not getattr(model, "inputs", None):
             raise ValueError(f"{model.name}: a subclassed Keras model; a functional or sequential one is expected")
+        if len(model.inputs) != 1:
+            raise ValueError(f"{model.name}: {len(model.inputs)} inputs; a model with one input is expected")
         self._refuse_probabilities()
         outputs = model.output_shape
         if len(outputs) != 2:
@@ -86,7 +88,7 @@ class TensorFlowBackend:
         if layer is not None and layer not in self.layers():
             raise ValueError(f"no layer {layer!r} with a spatial grid; there are: {', '.join(self.layers())}")
         watched = [] if layer is None else [self._output(layer)]
-        network = keras.Model(self.model.inputs, [*watched, self.model.outputs[0]])
+        network = keras.Model(self.model.inputs[0], [*watched, self.model.outputs[0]])
 
         @tf.function(input_signature=[tf.TensorSpec((None, *self._shape), tf.float32), tf.TensorSpec((), tf.int32)])
         def backward(features: Any, target: Any) -> list[Any]:
@@ -112,7 +114,7 @@ class TensorFlowBackend:
         nodes = self.model.get_layer(layer)._inbound_nodes
         for node in reversed(nodes):
             try:
-                keras.Model(self.model.inputs, node.outputs)
+                keras.Model(self.model.inputs[0], node.outputs)
             except ValueError:  # this call belongs to another graph
                 continue
             return node.outputs[0]

@@ -1,0 +1,166 @@
+"""The same network with the same weights in PyTorch and in Keras is explained by the same maps."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from tiny import ConvNet, PlainFrontEnd, card, classifier, window
+
+from xai_panel.evidence.evidence import Evidence
+from xai_panel.methods import METHODS, compatible
+from xai_panel.models.backends.tensorflow import TensorFlowBackend
+from xai_panel.models.classifier import Classifier
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None,
+    reason="TensorFlow is not installed: pip install xai-panel[tensorflow]",
+)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def keras_copy(network: ConvNet) -> Any:
+    """The layers of `ConvNet` with its weights; padded by hand, as Keras would pad a stride of two at one end only."""
+    from tensorflow import keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            layers.ZeroPadding2D(1, name="pad1"),
+            layers.Conv2D(6, 3, name="conv1"),
+            layers.ReLU(name="relu1"),
+            layers.ZeroPadding2D(1, name="pad2"),
+            layers.Conv2D(8, 3, strides=2, name="conv2"),
+            layers.ReLU(name="relu2"),
+            layers.GlobalAveragePooling2D(name="pool"),
+            layers.Dense(network.head.out_features, name="head"),
+        ]
+    )
+    for name in ("conv1", "conv2", "head"):
+        weights, bias = (p.detach().numpy() for p in getattr(network, name).parameters())
+        order = (2, 3, 1, 0) if weights.ndim == 4 else (1, 0)
+        model.get_layer(name).set_weights([weights.transpose(order), bias])
+    return model
+
+
+def keras_backend(network: ConvNet) -> TensorFlowBackend:
+    return TensorFlowBackend(keras_copy(network), lambda x: x[..., None], (16, 16))
+
+
+def pair(classes: int = 3) -> tuple[Classifier, Classifier]:
+    backend = keras_backend(ConvNet(classes=classes))
+    keras = Classifier(card(backend.classes, "tensorflow"), PlainFrontEnd((16, 16)), backend)
+    return classifier(ConvNet(classes=classes), (16, 16)), keras
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_every_method_gives_the_same_map_in_both_frameworks(classes: int) -> None:
+    torch_model, keras_model = pair(classes)
+    for target in (0, 1):
+        one, other = (Evidence(model, window(), target, baseline="floor") for model in (torch_model, keras_model))
+        for id in sorted(METHODS, key=lambda id: METHODS[id].cost):
+            one.maps[id], other.maps[id] = METHODS[id](one), METHODS[id](other)
+            if id != "consensus":  # ranks of equal maps may differ where values are as good as equal
+                values = one.maps[id].values
+                scale = np.abs(values).max()
+                assert scale > 0
+                assert_allclose(other.maps[id].values, values, atol=1e-4 * scale, err_msg=id)
+        assert_allclose(other.maps["consensus"].values, one.maps["consensus"].values, atol=0.02)
+        assert one.evaluations == other.evaluations
+
+
+def test_one_forward_and_backward_pass_answers_like_torch() -> None:
+    torch_model, keras_model = pair()
+    batch = np.stack([window(seed) for seed in range(5)])
+    expected, found = (model.backend.gradients(batch, 2, "relu1") for model in (torch_model, keras_model))
+    assert found.activations.shape == (5, 6, 16, 16)  # channels first
+    for name in ("logits", "inputs", "activations", "layer"):
+        assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-5, err_msg=name)
+    assert_allclose(keras_model.backend.logits(batch), expected.logits, atol=1e-5)
+
+
+def test_without_a_layer_only_input_gradients_come_back() -> None:
+    answer = keras_backend(ConvNet()).gradients(window()[None], 0)
+    assert answer.activations is None and answer.layer is None and answer.inputs.shape == (1, 16, 16)
+
+
+def test_layers_with_a_grid_in_forward_order() -> None:
+    backend = keras_backend(ConvNet())
+    assert backend.layers() == ["pad1", "conv1", "relu1", "pad2", "conv2", "relu2"]
+    assert backend.default_layer() == "relu2"
+    with pytest.raises(ValueError, match="no layer 'head' with a spatial grid; there are: pad1, conv1"):
+        backend.gradients(window()[None], 0, "head")
+
+
+def test_a_single_logit_is_two_classes() -> None:
+    backend = keras_backend(ConvNet(classes=1))
+    assert backend.one_logit and backend.classes == 2
+    logits = backend.logits(window()[None])
+    assert_array_equal(logits[:, 0], -logits[:, 1])
+    assert_array_equal(backend.gradients(window()[None], 0).inputs, -backend.gradients(window()[None], 1).inputs)
+
+
+def test_every_method_is_compatible() -> None:
+    assert all(answer is True for answer in compatible(pair()[1]).values())
+
+
+def test_a_model_inside_a_model_is_a_layer() -> None:
+    from tensorflow import keras
+
+    inner = keras_copy(ConvNet())
+    inner = keras.Model(inner.inputs[0], inner.get_layer("relu2").output, name="inner")
+    for build in ("functional", "sequential"):
+        head = [keras.layers.Flatten(), keras.layers.Dense(2)]
+        inputs = keras.Input((16, 16, 1))
+        outputs = inner(inputs)
+        for layer in head:
+            outputs = layer(outputs)
+        model = keras.Model(inputs, outputs) if build == "functional" else keras.Sequential([inputs, inner, *head])
+        backend = TensorFlowBackend(model, lambda x: x[..., None], (16, 16))
+        answer = backend.gradients(window()[None], 1, "inner")
+        assert_allclose(answer.activations, inner(window()[None, ..., None]).numpy().transpose(0, 3, 1, 2), atol=1e-6)
+        kernel = head[1].get_weights()[0][:, 1].reshape(8, 8, 8)  # rows, columns, channels
+        assert_allclose(answer.layer[0], kernel.transpose(2, 0, 1), atol=1e-6)
+
+
+def test_probabilities_are_refused() -> None:
+    from tensorflow import keras
+
+    for last in (
+        keras.layers.Dense(2, activation="softmax"),
+        keras.layers.Activation("sigmoid"),
+        keras.layers.Softmax(),
+    ):
+        model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2), last])
+        with pytest.raises(ValueError, match="logits are expected"):
+            TensorFlowBackend(model, lambda x: x[..., None], (4, 4))
+
+
+def test_a_subclassed_model_is_refused() -> None:
+    from tensorflow import keras
+
+    class Own(keras.Model):
+        def call(self, x: Any, training: bool = False) -> Any:
+            return keras.ops.mean(x, axis=(1, 2))
+
+    with pytest.raises(ValueError, match="a functional or sequential one is expected"):
+        TensorFlowBackend(Own(), lambda x: x[..., None], (4, 4))
+
+
+def test_threads_on_one_model_do_not_disturb_each_other() -> None:
+    backend = keras_backend(ConvNet())
+    windows = [window(seed)[None] for seed in range(12)]
+    jobs = [(w, seed % 3, ("relu1", "relu2", "conv2")[seed % 3]) for seed, w in enumerate(windows)]
+    serial = [backend.gradients(*job) for job in jobs]
+    fresh = keras_backend(ConvNet())
+    with ThreadPoolExecutor(4) as pool:
+        threaded = list(pool.map(lambda job: fresh.gradients(*job), jobs))
+    for one, other in zip(serial, threaded, strict=True):
+        assert_allclose(other.inputs, one.inputs, atol=1e-6)
+        assert_allclose(other.layer, one.layer, atol=1e-6)
