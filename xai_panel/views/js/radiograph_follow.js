@@ -1,6 +1,6 @@
 // The point under the cursor: lines through it, profiles of all maps along its row and its column, and its values in words.
 // args: point (x, y; null: none yet), across, down (cursor lines), maps, styles, choice, profiles, picture, readout, axes
-// {units, format, whole}.
+// (mm, suffix, hint).
 const {x: [px], y: [py]} = point.data
 const {x: [left], y: [top], dw: [width], dh: [height]} = maps.data
 const there = px != null && py != null
@@ -38,12 +38,12 @@ for (const i of order) {
 profiles.data = rows
 
 const number = (v) => v === 0 ? "0" : Math.abs(v) >= 0.01 && Math.abs(v) < 1e5 ? v.toPrecision(3) : v.toExponential(1)
-const grey = cell(picture, "image", ...at)
+const gray = cell(picture, "image", ...at)
 const words = []
-if (there && grey.inside) {
-  const {units, mm, grey_units} = axes
+if (there && gray.inside) {
+  const {mm: [mm], suffix: [suffix]} = axes.data
   words.push(mm ? `x ${px.toFixed(1)} mm  y ${py.toFixed(1)} mm` : `x ${Math.floor(px)} px  y ${Math.floor(py)} px`)
-  words.push(`intensity ${Number(grey.image[grey.r * grey.columns + grey.c].toFixed(2))}${grey_units}`)
+  words.push(`intensity ${Number(gray.image[gray.r * gray.columns + gray.c].toFixed(2))}${suffix}`)
   const i = s.id.indexOf(chosen)
   if (i >= 0 && maps.data[chosen] != null) {
     const {image, r, c, columns, inside} = cell(maps, chosen, px, py)
@@ -51,4 +51,4 @@ if (there && grey.inside) {
       words.push(`${s.title[i]} ${number(image[r * columns + c])} ${s.units[i]}`)
   }
 }
-readout.text = words.length ? words.join("   ·   ") : axes.hint
+readout.text = words.length ? words.join("   ·   ") : axes.data.hint[0]

@@ -13,4 +13,4 @@ if (ready) {
 }
 bar.visible = ready
 glyph.global_alpha = opacity
-point.change.emit()
+point.data = {...point.data}
