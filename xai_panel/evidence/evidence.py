@@ -147,7 +147,7 @@ class Evidence:
         return self._answers[key]
 
     def release(self) -> None:
-        """Forget all answers. Coalitions refer back to their evidence, which would else wait for a garbage collection."""
+        """Forget all answers, which refer back to the evidence and would keep it until the next garbage collection."""
         self._answers.clear()
         self.maps.clear()
 
