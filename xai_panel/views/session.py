@@ -279,6 +279,23 @@ class Session(param.Parameterized):
             self._cancel_job()
             self.param.update(state="stopped", message="Stopped")
 
+    def background(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run `work()` in a worker thread, then `done(result)` where parameters may be set; a fault becomes a notice."""
+
+        def run() -> None:
+            try:
+                result = work()
+            except Exception:
+                log.exception("background work of a page failed")
+                text = (
+                    "Something could not be drawn because of a fault of this program. It was logged; please report it."
+                )
+                self._post(lambda: self.param.update(notice=Notice("error", text)))
+            else:
+                self._post(done, result)
+
+        _pool.submit(run)
+
     def close(self) -> None:
         """End the session: its job is cancelled, its buffers are dropped, late answers go nowhere."""
         self.closed = True

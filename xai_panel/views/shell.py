@@ -78,11 +78,11 @@ class Shell:
     """Drawer, verdict, alerts and status line around a view. `page` is the panel-material-ui `Page` to serve."""
 
     def __init__(self, session: Session, view: Any, *, page: str) -> None:
-        from xai_panel.methods import methods
+        from xai_panel.methods import METHODS
 
         self.session = session
         self.view = view
-        self._methods = methods()
+        self._methods = list(METHODS.values())
         self._name = page
         self._build_drawer()
         self._build_main()
@@ -109,7 +109,7 @@ class Shell:
             accept=",".join(ACCEPTED[kind][1] for kind in kinds),
             icon="upload_file",
             variant="outlined",
-            max_file_size=f"{LIMITS.file_bytes // 2**20}MB",
+            max_file_size=LIMITS.file_bytes,
             **_WIDE,
         )
         limits = html_pane(

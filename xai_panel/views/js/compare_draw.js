@@ -1,0 +1,16 @@
+// Color ranges, sign and opacity of all maps. args: panels (one row per map: key, source, id, units, signed, low, high),
+// mappers, glyphs (key → model), options (common, sign, opacity), palettes {signed: {both, toward, away}, unsigned: {both}}.
+const {common: [common], sign: [sign], opacity: [opacity]} = options.data
+const p = panels.data
+const peak = new Map()
+p.units.forEach((units, i) => {
+  if (p.ready[i])
+    peak.set(units, Math.max(peak.get(units) ?? 0, Math.abs(p.low[i]), Math.abs(p.high[i])))
+})
+p.key.forEach((key, i) => {
+  const top = common && p.ready[i] ? peak.get(p.units[i]) : p.high[i]
+  const colors = p.signed[i] ? palettes.signed[sign] : palettes.unsigned.both
+  mappers[key].setv({low: p.signed[i] ? -top : 0, high: top, palette: colors})
+  glyphs[key].global_alpha = opacity
+})
+point.data = {...point.data}

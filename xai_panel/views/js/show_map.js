@@ -1,0 +1,30 @@
+// Lays the chosen map over the spectrogram and marks its profiles. Runs when the choice, the opacity or the sign changes
+// and when a map arrives; everything it needs has been sent with the maps, so that nothing goes to the server.
+export default ({ state, lines, image, mapper, palettes, bars }) => {
+  const [id] = state.data.method
+  const [opacity] = state.data.opacity
+  const [sign] = state.data.sign
+  const row = lines.data.id.indexOf(id)
+  const there = row >= 0
+
+  if (there) {
+    const signed = lines.data.signed[row]
+    mapper.setv({
+      palette: signed ? palettes[sign] : sign === "away" ? palettes.nothing : palettes.unsigned,
+      low: signed ? -palettes.steps : 0,
+      high: palettes.steps,
+    })
+    image.glyph.image = { field: id }
+    image.glyph.global_alpha = { value: opacity }
+  }
+  image.visible = there
+  bars.text = there ? bars.tags[0] + lines.data.bar[row] : bars.tags[0]
+
+  const widths = lines.data.id.map((name) => (name === id ? 3.5 : 1.25))
+  const alphas = lines.data.id.map((name) => (name === id ? 1 : 0.5))
+  if (widths.some((w, i) => w !== lines.data.width[i])) {
+    lines.data.width = widths
+    lines.data.alpha = alphas
+    lines.change.emit()
+  }
+}
