@@ -209,14 +209,14 @@ def test_identical_requests_at_the_same_time_are_computed_once(tmp_path):
     shared, results, store = seer(), [], Store(tmp_path / "shared")
     shared.backend.layers()
     verdicts = threading.Barrier(3)
-    original = shared.predict_features
+    original = shared.prediction
 
     def together(*args):
         prediction = original(*args)
         verdicts.wait(10)
         return prediction
 
-    shared.predict_features = together
+    shared.prediction = together
 
     def ask():
         results.append(explain(shared, radiograph(), ["saliency", "lime"], store=store))

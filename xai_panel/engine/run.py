@@ -28,7 +28,7 @@ from xai_panel.evidence.evidence import Evidence, target_layer
 from xai_panel.explanation.schema import Reading, assemble
 from xai_panel.explanation.store import Claim, Store, code_digest, default_store, key, scratch
 from xai_panel.methods import METHODS, MapResult, Method, compatible, get
-from xai_panel.models.classifier import Classifier, Prediction
+from xai_panel.models.classifier import BATCH, Classifier, Prediction
 from xai_panel.models.frontends import cut
 from xai_panel.signals.errors import SignalError
 from xai_panel.signals.source import digest_of
@@ -97,7 +97,7 @@ class Run:
                 f"{model.id} has no layer {layer!r} with a spatial grid; its layers: {', '.join(layers) or 'none'}"
             )
         if target is not None:
-            target = model.card.class_index(target)
+            model.card.class_index(target)
         self.layer = layer or target_layer(model)
         self.methods = choose(model, methods, self.layer)
         self.baseline = self._baseline or baselines.default_kind(model.frontend.dims)
@@ -107,8 +107,6 @@ class Run:
         self._meter.expect(self.methods, len(self.windows))
         self._signal_digest = digest_of(self._signal)
         self._facts = self._describe()
-        self.prediction = self._predict()
-        self.target = self.prediction.index if target is None else target
         self._values = scratch((len(self.methods), *self.features.shape))
 
     def _describe(self) -> dict[str, Any]:
@@ -145,15 +143,38 @@ class Run:
         """Where maps are kept; a classifier whose weights have no digest cannot be told from another: nowhere."""
         return self._given_store if self.classifier.digest else None
 
-    def _predict(self) -> Prediction:
-        def heard(fraction: float) -> None:
-            self._check()
-            self._meter.verdict(fraction)
-
-        prediction = self.classifier.predict_features(self.features, heard)
+    def _predict(self) -> Generator[str, None, None]:
+        """Hear all windows, a batch at a time; the verdict on a long recording is kept like its maps."""
+        windows, store = self.windows, self.store if len(self.windows) > BATCH else None
+        name = key(**self._facts, answer="verdict")
+        entry = store.get(name) if store is not None else None
+        if entry is not None:
+            logits = entry[0]["logits"]
+        else:
+            logits = np.empty((len(windows), self.classifier.backend.classes), dtype=np.float32)
+            for start in range(0, len(windows), BATCH):
+                if start:
+                    yield QUICK
+                self._check()
+                batch = slice(start, start + BATCH)
+                pieces = [cut(self.features.values, window, self.classifier.frontend) for window in windows[batch]]
+                logits[batch] = self.classifier.backend.logits(np.stack(pieces))
+                self._meter.verdict(min(1.0, (start + BATCH) / len(windows)))
+            if store is not None:
+                self._keep(name, {"logits": logits}, {})
+        self.prediction = self.classifier.prediction(self.features, logits)
+        wanted = self._asked[2]
+        self.target = self.prediction.index if wanted is None else self.classifier.card.class_index(wanted)
         if self._on_prediction is not None:
-            self._on_prediction(prediction)
-        return prediction
+            self._on_prediction(self.prediction)
+
+    def _keep(self, name: str, arrays: dict[str, Any], attrs: dict[str, Any]) -> None:
+        if self.store is None:
+            return
+        try:
+            self.store.put(name, arrays, attrs)
+        except OSError as error:
+            logger.warning("an answer cannot be kept in %s (%s)", self.store.folder, error)
 
     # --- the steps
     # -----------------------------------------------------------------------------------------------------
@@ -162,11 +183,14 @@ class Run:
         """Do the work; yields the lane of the next step before each one. Raises as `explain` does."""
         yield QUICK
         self._prepare()
+        yield from self._predict()
         lane = QUICK
-        for lane in (QUICK, HEAVY):
-            yield from self._gather(lane, [m for m in self.methods if _asks_model(m) and lane_of(m) == lane])
-        while self._evidence:
-            self._evidence.popitem()[1].release()
+        try:
+            for lane in (QUICK, HEAVY):
+                yield from self._gather(lane, [m for m in self.methods if _asks_model(m) and lane_of(m) == lane])
+        finally:
+            while self._evidence:
+                self._evidence.popitem()[1].release()
         for method in self.methods:
             if not _asks_model(method) and self._recall([method]):
                 yield lane
@@ -274,13 +298,8 @@ class Run:
             "grid": stitch.grid,
         }
         self._deliver(method, stitch.spread, facts)
-        if self.store is None:
-            return
-        arrays = {"values": stitch.values} | ({} if stitch.spread is None else {"spread": stitch.spread})
-        try:
-            self.store.put(self._map_key(method), arrays, {"method": method.id, "facts": facts})
-        except OSError as error:
-            logger.warning("the map of %s cannot be kept in %s (%s)", method.title, self.store.folder, error)
+        spread = {} if stitch.spread is None else {"spread": stitch.spread}
+        self._keep(self._map_key(method), {"values": stitch.values, **spread}, {"method": method.id, "facts": facts})
 
     def _recall(self, methods: list[Method]) -> list[Method]:
         """Take what the store has; returns the methods that are still missing."""

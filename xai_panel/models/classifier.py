@@ -21,7 +21,8 @@ class Prediction:
     """What a classifier says about one signal.
 
     labels: names of the classes; logits (classes,): mean over the windows; probabilities (classes,): calibrated;
-    window_times (windows, 2): start and end [s] of each window, empty for radiographs; window_logits (windows, classes).
+    window_times (windows, 2): start and end [s] of each window, empty for radiographs; window_logits and
+    window_probabilities (windows, classes).
     """
 
     labels: tuple[str, ...]
@@ -99,9 +100,7 @@ class Classifier:
         """Verdict on a signal; a long recording is heard window by window and the logits are averaged."""
         return self.predict_features(self.features(signal), progress)
 
-    def predict_features(
-        self, features: xr.DataArray, progress: Callable[[float], None] | None = None
-    ) -> Prediction:
+    def predict_features(self, features: xr.DataArray, progress: Callable[[float], None] | None = None) -> Prediction:
         """Verdict on features that are already computed. `progress` is called with the fraction done, 0…1."""
         values = features.values
         windows = self.frontend.windows(values.shape[-1])
@@ -111,8 +110,13 @@ class Classifier:
             answers.append(self.backend.logits(batch))
             if progress is not None:
                 progress(min(1.0, (first + BATCH) / len(windows)))
-        window_logits = np.concatenate(answers).astype(np.float64)
-        logits = window_logits.mean(axis=0)
+        return self.prediction(features, np.concatenate(answers))
+
+    def prediction(self, features: xr.DataArray, window_logits: NDArray[np.floating]) -> Prediction:
+        """Verdict from the logits (windows, classes) that the backend gave to the windows of these features."""
+        windows = self.frontend.windows(features.shape[-1])
+        answers = window_logits.astype(np.float64)
+        logits = answers.mean(axis=0)
         times = np.empty((0, 2))
         if self.card.modality == "audio":
             axis = features["time"].values
@@ -123,6 +127,6 @@ class Classifier:
             logits,
             self.probabilities(logits),
             times,
-            window_logits,
-            self.probabilities(window_logits),
+            answers,
+            self.probabilities(answers),
         )
