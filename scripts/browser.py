@@ -1,7 +1,7 @@
 """Find a Chromium or Chrome for the browser tests, or install one, and print its path.
 
-An installed browser is used as it is. Otherwise Playwright installs its own, and where that cannot be had and the user is
-root on a Debian system, apt does.
+An installed browser is used as it is. Otherwise Playwright installs its own, and where that cannot be had and the user
+is root on a Debian system, apt does.
 """
 
 from __future__ import annotations

@@ -36,8 +36,7 @@ def tone(frequency: float, seconds: float, rate: int = 16_000) -> xr.DataArray:
 
 def image(values: np.ndarray, spacing: float = 1.0, units: str = "px") -> xr.DataArray:
     coords = {
-        dim: (dim, (np.arange(n) + 0.5) * spacing, {"units": units})
-        for dim, n in zip("yx", values.shape, strict=True)
+        dim: (dim, (np.arange(n) + 0.5) * spacing, {"units": units}) for dim, n in zip("yx", values.shape, strict=True)
     }
     return xr.DataArray(
         values.astype(np.float32), dims=("y", "x"), coords=coords, attrs={"modality": "radiograph", "source": "a.png"}
@@ -172,7 +171,9 @@ class TestTorchBackend:
     def test_the_last_grid_of_mobilenetv2_is_the_one_after_its_last_activation(self) -> None:
         from xai_panel.models.architectures import build
 
-        backend = TorchBackend(build("torchvision:mobilenet_v2", 2), lambda x: x[:, None].expand(-1, 3, -1, -1), (64, 64))
+        backend = TorchBackend(
+            build("torchvision:mobilenet_v2", 2), lambda x: x[:, None].expand(-1, 3, -1, -1), (64, 64)
+        )
         assert backend.default_layer() == "features.18.2"
 
     def test_no_hook_and_no_gradient_stays_behind(self) -> None:
@@ -245,6 +246,6 @@ class TestClassifier:
 
 
 def test_torchvision_imports_beside_any_build_of_torch() -> None:
-    code = "from xai_panel.models._torchvision import torchvision_models as t; print(t().mobilenet_v2.__name__, t() is t())"
+    code = "from xai_panel.models._torchvision import torchvision_models as t; print(t().vgg16.__name__, t() is t())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["mobilenet_v2", "True"]
+    assert done.stdout.split() == ["vgg16", "True"]

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +65,9 @@ class TestSplits:
     def test_a_group_is_on_one_side_whatever_else_is_there(self) -> None:
         names = [f"speaker-{k}" for k in range(500)]
         assert split(names) == split(reversed(names + names))
-        shares = [sum(part == name for part in split(names).values()) / 500 for name in ("train", "validation", "held-out")]
+        shares = [
+            sum(part == name for part in split(names).values()) / 500 for name in ("train", "validation", "held-out")
+        ]
         assert shares[0] == pytest.approx(0.72, abs=0.05)
         assert shares[2] == pytest.approx(0.20, abs=0.05)
         assert any(part_of(n, 0) != part_of(n, 1) for n in names)
@@ -176,7 +183,9 @@ class TestFit:
 class TestImageNetStart:
     def test_restored_batch_norms_do_not_change_the_function(self) -> None:
         torch.manual_seed(0)
-        network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)).eval()
+        network = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+        ).eval()
         inputs = torch.randn(8, 1, 12, 12)
         with torch.no_grad():
             before = network(inputs)
@@ -217,6 +226,38 @@ class TestImageNetStart:
             ours = network.eval()(tensor[None])[0].softmax(0).numpy()
         assert int(ours.argmax()) == int(theirs.argmax())
         assert np.corrcoef(ours, theirs)[0, 1] > 0.9  # theirs, probabilities, are rounded at every layer
+
+
+class TestDownload:
+    """The real download code against a server of its own."""
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+        folder = tmp_path / "served"
+        folder.mkdir()
+        handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+            thread = threading.Thread(target=httpd.serve_forever)
+            thread.start()
+            yield folder, f"http://127.0.0.1:{httpd.server_port}/{imagenet.FILE}"
+            httpd.shutdown()
+            thread.join()
+
+    def test_the_published_file_is_kept_and_not_asked_for_twice(self, server, tmp_path: Path, monkeypatch) -> None:
+        folder, url = server
+        (folder / imagenet.FILE).write_bytes(b"weights")
+        monkeypatch.setattr(imagenet, "DIGEST", hashlib.sha256(b"weights").hexdigest())
+        path = imagenet.download(tmp_path / "kept", url)
+        assert path.read_bytes() == b"weights"
+        (folder / imagenet.FILE).unlink()
+        assert imagenet.download(tmp_path / "kept", url) == path
+
+    def test_another_file_is_refused_and_not_kept(self, server, tmp_path: Path) -> None:
+        folder, url = server
+        (folder / imagenet.FILE).write_bytes(b"something else")
+        with pytest.raises(ValueError, match="hash"):
+            imagenet.download(tmp_path / "kept", url)
+        assert not (tmp_path / "kept" / imagenet.FILE).exists()
 
 
 @pytest.mark.slow
@@ -264,8 +305,8 @@ def test_a_wrong_folder_or_id_is_named(tmp_path: Path) -> None:
         train("xray-oracle", tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         train("xray-mobilenetv2", tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="ImageNet weights"):
-        train("xray-mobilenetv2", tmp_path)
+    with pytest.raises(FileNotFoundError, match="mobilenet_v2"):
+        train("xray-mobilenetv2", tmp_path, initial=tmp_path / "none.tflite")
 
 
 def test_front_ends_and_training_agree_on_the_input() -> None:
@@ -278,6 +319,8 @@ def test_front_ends_and_training_agree_on_the_input() -> None:
 
     features = np.random.default_rng(0).random((2, 224, 224)).astype(np.float32)
     frontend = RadiographImage()
-    backend = TorchBackend(Echo(), lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape)
+    backend = TorchBackend(
+        Echo(), lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape
+    )
     expected = radiographs.model_input(torch.from_numpy(features), frontend).mean(dim=(2, 3)).numpy()
     np.testing.assert_allclose(backend.logits(features), expected, rtol=1e-5)

@@ -38,11 +38,13 @@ class FrontEnd(Protocol):
     floor: feature value that means silence or black; short windows are padded with it
     """
 
-    modality: str
-    dims: tuple[str, str]
-    shape: tuple[int, int]
-    units: str
-    floor: float
+    modality: ClassVar[str]
+    dims: ClassVar[tuple[str, str]]
+    units: ClassVar[str]
+    floor: ClassVar[float]
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
 
     def features(self, signal: xr.DataArray) -> xr.DataArray:
         """Features on physical axes, float32, dims `dims`; audio may be of any length."""
@@ -160,7 +162,7 @@ class LogMel(_Affine):
         """Windows of `frames` columns, overlapping by half; the last one ends with the recording."""
         if width <= self.frames:
             return [Window(0, width)]
-        starts = list(range(0, width - self.frames, self.frames // 2)) + [width - self.frames]
+        starts = [*range(0, width - self.frames, self.frames // 2), width - self.frames]
         return [Window(start, start + self.frames) for start in starts]
 
 
@@ -217,7 +219,7 @@ FRONT_ENDS: dict[str, type[LogMel] | type[RadiographImage]] = {"log-mel": LogMel
 
 
 def build_frontend(parameters: dict[str, Any]) -> FrontEnd:
-    """Front end from a card's table: `kind` and the parameters of its class. Raises `ValueError` that names what is wrong."""
+    """Front end from a card's table: `kind` and the parameters of its class. `ValueError` names what is wrong."""
     rest = dict(parameters)
     kind = rest.pop("kind", None)
     if kind not in FRONT_ENDS:

@@ -50,7 +50,9 @@ def load_model(id: str) -> Classifier:
 def _load(card: Card, folder: Path) -> Classifier:
     path = folder / card.weights
     if not path.is_file():
-        raise ModelError(f"{card.id}: weights file {card.weights} is missing; train it: xai-panel train {card.id} --data DIR")
+        raise ModelError(
+            f"{card.id}: weights file {card.weights} is missing; train it: xai-panel train {card.id} --data DIR"
+        )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != card.digest:
         raise ModelError(
@@ -71,7 +73,7 @@ def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
     network = build(card.architecture, len(card.labels))
     state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
     network.load_state_dict(state)
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TorchBackend(network, lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape)
 
 

@@ -37,7 +37,7 @@ def probabilities(logits: Floats, temperature: float) -> Floats:
 
 
 def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
-    """Temperature with the smallest negative log-likelihood (Guo et al. 2017, «On Calibration of Modern Neural Networks»)."""
+    """Temperature with the smallest negative log-likelihood (Guo et al. 2017)."""
 
     def loss(log_temperature: float) -> float:
         chosen = probabilities(logits, float(np.exp(log_temperature)))[np.arange(labels.size), labels]
@@ -60,7 +60,7 @@ def calibration_error(probability: Floats, positive: NDArray[np.bool_], bins: in
 def bootstrap_interval(
     scores: Floats, positive: NDArray[np.bool_], groups: NDArray[Any], draws: int = 500, seed: int = 0
 ) -> list[float]:
-    """95 % interval of the AUROC; whole groups (patients, speakers) are drawn, because their items depend on each other."""
+    """95 % interval of the AUROC; whole groups (patients, speakers) are drawn: their items depend on each other."""
     rng = np.random.default_rng(seed)
     names, inverse = np.unique(groups, return_inverse=True)
     members = [np.flatnonzero(inverse == k) for k in range(names.size)]

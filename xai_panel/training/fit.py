@@ -1,4 +1,4 @@
-"""One training loop for every PyTorch classifier: balanced epochs, best validation epoch kept, resumable after a kill."""
+"""One training loop for every PyTorch classifier: the best validation epoch is kept, a killed run goes on."""
 
 from __future__ import annotations
 
@@ -68,10 +68,8 @@ def fit(
     validation part. `checkpoint` is written after every epoch and read back when it exists. Returns the history.
     """
     where = device()
-    network.to(where, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
-    )
+    network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     total = schedule.epochs * schedule.batches
     warmup = max(1, schedule.batches // 2)
 

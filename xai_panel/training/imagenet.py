@@ -16,6 +16,20 @@ from torch import nn
 
 from xai_panel.models.frontends import IMAGENET_MEAN, IMAGENET_STD
 
+FILE = "mobilenet_v2_1.0_224_quant.tflite"
+URL = f"https://raw.githubusercontent.com/google-coral/test_data/104342d2d3480b3e66203073dac24f4e2dbb4c41/{FILE}"
+DIGEST = "7aad0c74c5e3c06e5eb3c827e13304fdd68a83da6087d92ee169c24ff9fd4776"
+
+
+def download(folder: Path, url: str = URL) -> Path:
+    """The checkpoint in `folder`, downloaded when it is not there or damaged.
+
+    Raises `OSError` when it cannot be had and `ValueError` when what came is not the published file.
+    """
+    import pooch
+
+    return Path(pooch.retrieve(url, known_hash=f"sha256:{DIGEST}", fname=FILE, path=folder, progressbar=True))
+
 
 def _tensors(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Kernel (out, in, h, w) and bias of each convolution, in forward order."""
@@ -56,8 +70,8 @@ def initialise(network: nn.Module, path: Path) -> None:
             convolution.weight.copy_(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float32)))
             norm.weight.fill_(float(np.sqrt(1.0 + norm.eps)))
             norm.bias.copy_(torch.from_numpy(bias.astype(np.float32)))
-            norm.running_mean.zero_()  # type: ignore[union-attr, operator]
-            norm.running_var.fill_(1.0)  # type: ignore[union-attr, operator]
+            norm.running_mean.zero_()  # type: ignore[union-attr]
+            norm.running_var.fill_(1.0)  # type: ignore[union-attr]
 
 
 def restore_batch_norm(network: nn.Module, inputs: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Training data of the radiograph classifiers: children (Kermany 2018) for training, adults (NIH/RSNA) as another domain.
+"""Training data of the radiograph classifiers: children (Kermany 2018) to train on, adults (NIH/RSNA) to test on.
 
 Layout: `chest_xray_children/labels.csv` (image, label, cause, patient) and `chest_xray_adults/labels.csv` (image,
 source_class, patient_id, rsna_class, …), each with a folder `images/`.

@@ -100,7 +100,9 @@ def features_of(waveform: NDArray[np.floating], frontend: LogMel) -> NDArray[np.
     return cut(values, frontend.windows(values.shape[-1])[0], frontend)
 
 
-def augment_waveform(waveform: NDArray[np.floating], sampling_rate: int, rng: np.random.Generator) -> NDArray[np.floating]:
+def augment_waveform(
+    waveform: NDArray[np.floating], sampling_rate: int, rng: np.random.Generator
+) -> NDArray[np.floating]:
     """Start, length, bandwidth, noise floor, quantisation and codec drawn alike for both classes.
 
     None of them may tell the classes apart: every copy has its original's, and both are changed by the same lottery.

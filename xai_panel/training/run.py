@@ -19,8 +19,7 @@ from torch import nn
 from xai_panel.models.architectures import build
 from xai_panel.models.frontends import LogMel, RadiographImage
 from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
-
-IMAGENET_FILE = Path("mobilenetv2") / "mobilenet_v2_1.0_224_quant.tflite"
+from xai_panel.training.cards import AUDIO_CARD, XRAY_CARD
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,20 @@ def train(
 ) -> Path:
     """Train classifier `id` and write its weights, card and split into `out`; returns the card's path.
 
-    initial: the published ImageNet MobileNetV2 (TFLite) to start from; `checkpoints/` beside `data` when not given.
+    initial: the published ImageNet MobileNetV2 (TFLite) to start from; downloaded when not given.
     Interrupted trainings go on where they were: the state is kept in `out/../.runs`. Raises `ValueError` for an unknown
-    id and `FileNotFoundError` when the data or the initial weights are not there.
+    id, `FileNotFoundError` when the data or the initial weights are not there, `OSError` when they do not come.
     """
     if id not in TASKS:
         raise ValueError(f"no recipe for {id!r}; there are: {', '.join(TASKS)}")
     data, out = Path(data), Path(out)
     if not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; it has the data sets that the README names")
-    initial = initial or data.parent / "checkpoints" / IMAGENET_FILE
-    if not initial.is_file():
-        raise FileNotFoundError(f"{initial}: the ImageNet weights to start from are missing; give them with --initial")
     runs = out.parent / ".runs"
+    if initial is None:
+        initial = imagenet.download(runs)
+    elif not Path(initial).is_file():
+        raise FileNotFoundError(f"{initial}: no such file; it should be {imagenet.FILE}")
     started = time.monotonic()
     torch.manual_seed(seed)
     task = TASKS[id](data, runs, seed, epochs)
@@ -89,15 +89,18 @@ def train(
         print(f"{test.name}: {metrics[test.name]}", flush=True)
     training = {
         **task.card.pop("training"),
-        "command": f"xai-panel train {id} --data DIR --seed {seed}",
+        "command": f"xai-panel train {id} --data DIR --seed {seed}" + (f" --epochs {epochs}" if epochs else ""),
         "seed": seed,
         "epochs": len(state["history"]),
-        "best_epoch": int(np.argmax([h["validation_auroc"] - 0.01 * h["validation_nll"] for h in state["history"]])) + 1,
+        "best_epoch": int(np.argmax([h["validation_auroc"] - 0.01 * h["validation_nll"] for h in state["history"]]))
+        + 1,
         "hours": round(max(state["seconds"], time.monotonic() - started) / 3600, 2),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {fit.device().type}",
         "half_precision_logit_difference": difference,
     }
-    return _write(id, network, out, {**task.card, "temperature": temperature, "training": training, "metrics": metrics}, task)
+    return _write(
+        id, network, out, {**task.card, "temperature": temperature, "training": training, "metrics": metrics}, task
+    )
 
 
 def _half(network: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, float]:
@@ -152,14 +155,18 @@ def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> 
     return Task(
         batches=lambda rng: radiographs.epoch_batches(train, frontend, per_class, batch, rng),
         schedule=fit.Schedule(epochs=epochs or 6, batches=2 * per_class // batch, patience=5),
-        sample=radiographs.model_input(torch.from_numpy(train.features[:: max(1, len(train.labels) // 96)]).float() / 255, frontend),
+        sample=radiographs.model_input(
+            torch.from_numpy(train.features[:: max(1, len(train.labels) // 96)]).float() / 255, frontend
+        ),
         validation=validation,
         tests=[
             test_set("children, held-out patients", held_out),
             test_set("children, held-out patients, blurred (σ = 1.5 px)", held_out, 1.5),
             test_set("adults, RSNA Lung Opacity against Normal (another domain)", radiographs.adults(data, frontend)),
         ],
-        split=dict(sorted({p: q for p, q in zip(everything.patients.tolist(), everything.parts.tolist(), strict=True)}.items())),
+        split=dict(
+            sorted({p: q for p, q in zip(everything.patients.tolist(), everything.parts.tolist(), strict=True)}.items())
+        ),
         card=XRAY_CARD,
     )
 
@@ -169,12 +176,10 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
     everything = recordings.recordings(data, runs, frontend.sampling_rate, seed)
     originals = [r for r in everything if not r.generator]
     copies: dict[int, list[recordings.Recording]] = {id(r): [] for r in originals}
-    for start, name in enumerate(recordings.VOCODERS):
+    for name in recordings.TRAINED_VOCODERS:
         made = [r for r in everything if r.generator == name]
         for original, copy in zip(originals, made, strict=True):
-            if name in recordings.TRAINED_VOCODERS:
-                copies[id(original)].append(copy)
-        del start
+            copies[id(original)].append(copy)
     pairs = [(r, copies[id(r)]) for r in originals if r.part == "train"]
     batch, rounds = 32, 3
 
@@ -196,8 +201,11 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
     bona_fide = pick("held-out", home, ("",))
     tests = [test_set("LibriSpeech, held-out speakers, trained vocoders", bona_fide, pick("held-out", home, trained))]
     tests += [
-        test_set(f"LibriSpeech, held-out speakers, {name}" + (" (not trained on)" if name in unseen else ""),
-                 bona_fide, pick("held-out", home, (name,)))
+        test_set(
+            f"LibriSpeech, held-out speakers, {name}" + (" (not trained on)" if name in unseen else ""),
+            bona_fide,
+            pick("held-out", home, (name,)),
+        )
         for name in (*trained, *unseen)
     ]
     for corpus in ("LJSpeech", "LibriTTS", "AISHELL3"):
@@ -206,15 +214,22 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
         published = sorted({r.generator for r in everything if r.corpus == corpus} - {"", *recordings.VOCODERS})
         for name in published:
             tests.append(
-                test_set(f"{corpus}, published deepfakes: {name} (not trained on)", own, pick("held-out", corpus, (name,)))
+                test_set(
+                    f"{corpus}, published deepfakes: {name} (not trained on)", own, pick("held-out", corpus, (name,))
+                )
             )
-        tests.append(test_set(f"{corpus}, all published deepfakes (not trained on)", own,
-                              pick("held-out", corpus, tuple(published))))
+        tests.append(
+            test_set(
+                f"{corpus}, all published deepfakes (not trained on)", own, pick("held-out", corpus, tuple(published))
+            )
+        )
     return Task(
         batches=lambda rng: recordings.epoch_batches(pairs, frontend, batch, rounds, rng),
         schedule=fit.Schedule(epochs=epochs or 10, batches=len(pairs) * rounds // (batch // 2), patience=6),
         sample=recordings.model_input(
-            np.stack([recordings.features_of(r.waveform / 32767.0, frontend) for p in pairs[:24] for r in (p[0], *p[1][:2])]),
+            np.stack(
+                [recordings.features_of(r.waveform / 32767.0, frontend) for p in pairs[:24] for r in (p[0], *p[1][:2])]
+            ),
             frontend,
         ),
         validation=test_set("validation", pick("validation", home, ("",)), pick("validation", home, trained)),
@@ -223,62 +238,6 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
         card=AUDIO_CARD,
     )
 
-
-XRAY_CARD: dict[str, Any] = {
-    "title": "MobileNetV2 on chest radiographs",
-    "summary": "Tells normal from pneumonia on frontal chest radiographs of young children.",
-    "modality": "radiograph",
-    "framework": "torch",
-    "architecture": "torchvision:mobilenet_v2",
-    "labels": ["normal", "pneumonia"],
-    "positive": 1,
-    "license": "BSD-3-Clause; starts from ImageNet weights © Google, Apache-2.0; training images CC-BY-4.0",
-    "caveat": "Trained on children aged 1–5 from one hospital; on adults it is much less reliable. Not a medical device.",
-    "limitations": [
-        "Trained on radiographs of children aged 1–5 from one hospital in Guangzhou; adults are another domain (see the figures).",
-        "Knows two answers only: any other finding (effusion, fracture, tube, tumour) is forced into one of them.",
-        "Frontal views only; a lateral view, another body part or a photograph gets an answer all the same.",
-        "In the training data normal images are sharper; sharpness is varied in training, but a remainder of the shortcut may be left.",
-        "Sees 224 × 224 pixels: nothing smaller than about two of them can count.",
-    ],
-    "not_for": ["diagnosis, triage or any decision about a patient", "adults", "other body parts or modalities"],
-    "frontend": {"kind": "radiograph", "size": 224},
-    "training": {
-        "data": "Kermany, Zhang, Goldbaum 2018 (Mendeley Data V2, doi:10.17632/rscbjbr9sj.2), CC-BY-4.0, downscaled to 224 × 224",
-        "other_domain": "NIH ChestX-ray8 (Wang et al. 2017) with the classes of the RSNA Pneumonia Detection Challenge 2018",
-        "split": "by patient: 72 % training, 8 % validation (epoch, temperature), 20 % held out",
-        "initial": "ImageNet MobileNetV2 1.0 224 (TFLite, Google), dequantised",
-    },
-}
-
-AUDIO_CARD: dict[str, Any] = {
-    "title": "MobileNetV2 on log-mel spectrograms",
-    "summary": "Tells recorded speech from speech that came out of a vocoder.",
-    "modality": "audio",
-    "framework": "torch",
-    "architecture": "torchvision:mobilenet_v2",
-    "labels": ["bona fide", "spoof"],
-    "positive": 1,
-    "license": "BSD-3-Clause; starts from ImageNet weights © Google, Apache-2.0; training speech CC-BY-4.0",
-    "caveat": "Knows four classic vocoders on read English; other generators may pass, and other recordings may be accused. "
-    "Not forensic evidence.",
-    "limitations": [
-        "Trained on four signal-processing vocoders (Griffin-Lim, mel inversion, LPC, WORLD); see the figures for neural ones.",
-        "Trained on read English audiobooks (LibriSpeech) at 16 kHz; other corpora, languages, rooms and codecs are other domains.",
-        "A recording is heard in windows of 4 s whose logits are averaged: a short spoofed stretch in a long recording is diluted; "
-        "look at the score of each window.",
-        "Answers for music and noise too, where the answer means nothing.",
-    ],
-    "not_for": ["evidence in court or accusations", "deciding alone about content moderation", "speaker verification"],
-    "frontend": {"kind": "log-mel"},
-    "training": {
-        "data": "LibriSpeech (Panayotov et al. 2015), CC-BY-4.0, first 4 s of 351 recordings, and a vocoded copy of each by each vocoder",
-        "vocoders": list(recordings.TRAINED_VOCODERS),
-        "held_out_vocoders": list(recordings.HELD_OUT_VOCODERS),
-        "split": "by speaker: 72 % training, 8 % validation (epoch, temperature), 20 % held out; other corpora held out entirely",
-        "initial": "ImageNet MobileNetV2 1.0 224 (TFLite, Google), dequantised",
-    },
-}
 
 TASKS: dict[str, Callable[[Path, Path, int, int | None], Task]] = {
     "audio-mobilenetv2": _audio_mobilenetv2,
