@@ -151,7 +151,7 @@ _SAMPLES = (
         "Speech with a spoofed stretch",
         AUDIO,
         "samples/speech-spoofed-stretch.flac",
-        f"Another speaker's babble; from {_STRETCH[0]} s to {_STRETCH[1]} s it went through a linear prediction vocoder. "
+        f"Another speaker's babble; {_STRETCH[0]} s to {_STRETCH[1]} s of it went through a linear prediction vocoder. "
         f"{_GENERATED}",
         {"intervals": [list(_STRETCH)]},
     ),
