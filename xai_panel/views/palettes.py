@@ -24,7 +24,7 @@ TOWARD = DIVERGING[-1]
 AWAY = DIVERGING[0]
 CURSOR = "#d6249f"  # on neither palette, seen on black, gray and white
 PLAYHEAD = "#12a150"
-OPAQUE_AT = 0.6  # share of the range at which an overlay hides what is under it completely
+OPAQUE_AT = 0.75  # share of the range at which an overlay hides what is under it completely
 
 
 def overlay(palette: Iterable[str], *, signed: bool, sign: str = "both") -> list[str]:

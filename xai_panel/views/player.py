@@ -1,8 +1,9 @@
 """A player whose playhead moves with the frames of the screen.
 
-The sound goes to the browser once, as a 16-bit WAV file over the session's own connection, when it is first needed, and is
-played from an object URL: no other session can ask for it, it works behind every proxy and in a notebook, and seeking needs
-no server. (Sound over HTTP would need a route of its own, which `panel serve apps/*.py` has no public way to add.)
+The sound goes to the browser once, as a 16-bit WAV file over the session's own connection, when it is first needed, and
+is played from an object URL: no other session can ask for it, it works behind every proxy and in a notebook, and no
+server is needed to seek. (Sound over HTTP needs a route of its own, and `panel serve apps/*.py` has no public way to
+add one.)
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ SMALL_RATE = 16_000
 class Player(JSComponent):
     """Transport bar: play, loop, speed, selection.
 
-    Plots take part through Bokeh models of the same document, found by name: spans `<prefix>-playhead-wave`, `-picture` and
-    `-profile` (setting the location of the first one seeks) and the box `<prefix>-selection` (it plays that stretch).
+    Plots take part through Bokeh models of the same document, found by name: spans `<prefix>-playhead-wave`, `-picture`
+    and `-profile` (setting the location of the first one seeks) and the box `<prefix>-selection` (the stretch to play).
     """
 
     sound = param.Bytes(default=b"", doc="WAV file, empty until it is wanted.")
@@ -43,7 +44,7 @@ class Player(JSComponent):
 
 
 def playable(signal: xr.DataArray, interval: tuple[float, float] | None = None) -> xr.DataArray:
-    """What of a recording the browser gets: all of it at its own rate, at 16 kHz when that is too much, else `interval`."""
+    """What of a recording the browser gets: all at its own rate, all at 16 kHz when that is too much, or `interval`."""
     from xai_panel.signals.audio import resample
     from xai_panel.views.session import excerpt
 

@@ -228,7 +228,7 @@ class Session(param.Parameterized):
         if id == self.model_id and self.classifier is not None:
             return
         self._forget("verdict")
-        self.param.update(model_id=id, classifier=None, available={}, model_problem="", target=None)
+        self.param.update(model_id=id, classifier=None, available={}, model_problem="", target=None, layer=None)
         self._submit_prediction()
 
     def set_target(self, target: int | None) -> None:
@@ -239,6 +239,13 @@ class Session(param.Parameterized):
         self.target = target
         if self.target_index != before:
             self._forget("maps")
+            self.explain()
+
+    def set_options(self, **options: Any) -> None:
+        """Choose `seed` or `layer`; the maps are made again."""
+        if any(getattr(self, name) != value for name, value in options.items()):
+            self._forget("maps")
+            self.param.update(**options)
             self.explain()
 
     def set_interval(self, start: float, stop: float) -> None:
@@ -280,7 +287,7 @@ class Session(param.Parameterized):
             self.param.update(state="stopped", message="Stopped")
 
     def background(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Run `work()` in a worker thread, then `done(result)` where parameters may be set; a fault becomes a notice."""
+        """Run `work()` in a worker thread, then `done(result)` where parameters may be set; a fault is a notice."""
 
         def run() -> None:
             try:
@@ -363,6 +370,7 @@ class Session(param.Parameterized):
             updates = {
                 "model_id": fitting.id if fitting else "",
                 "classifier": None,
+                "layer": None,
                 "available": {},
                 "model_problem": "" if fitting else f"There is no classifier for a {MODALITY_NAMES[modality]} yet.",
             }
@@ -456,9 +464,10 @@ class Session(param.Parameterized):
             target=self.target_index,
             seed=self.seed,
             layer=self.layer,
-            progress=lambda p: report(p.done, p.message),
+            on_progress=lambda p: report(p.done, p.message),
             on_map=on_map,
-            on_done=lambda job: self._post(self._ended, run, job),
+            on_done=lambda _dataset: self._post(self._finish, run),
+            on_error=lambda error: self._post(self._fail, run, error),
         )
 
     def _reporter(self, run: int) -> Callable[[float, str], None]:
@@ -482,21 +491,18 @@ class Session(param.Parameterized):
         if run == self._run:
             self.results = {**self.results, id: dataset}
 
-    def _ended(self, run: int, job: Any) -> None:
-        if run != self._run or job is not self._job:
-            return
-        self._job = None
-        if job.error is not None:
-            self._fail(run, job.error)
-        elif job.state == "done":
+    def _finish(self, run: int) -> None:
+        if run == self._run:
+            self._job = None
             self.param.update(state="done", fraction=1.0, message="")
 
     def _fail(self, run: int, error: BaseException) -> None:
         """Show why a job ended: in its own words when the error is meant for people, and in the log when it is not."""
-        if run != self._run:
-            return
         from xai_panel.engine.jobs import QueueFull
 
+        if run != self._run:
+            return
+        self._job = None
         if isinstance(error, ValueError | QueueFull):
             text = str(error)
         else:
@@ -536,5 +542,8 @@ def warm_up() -> None:
 
 def combined(results: dict[str, xr.Dataset], order: Iterable[str] = ()) -> xr.Dataset | None:
     """All maps of a session in one explanation, methods in the given order; None when there is none."""
-    ids = [id for id in order if id in results] + [id for id in results if id not in set(order)]
-    return xr.concat([results[id] for id in ids], dim="method") if ids else None
+    from xai_panel.explanation.schema import merge
+
+    ids = [id for id in order if id in results]
+    ids += [id for id in results if id not in ids]
+    return merge([results[id] for id in ids]) if ids else None

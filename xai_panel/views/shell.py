@@ -22,11 +22,12 @@ from bokeh.document import Document
 
 from xai_panel.signals.limits import LIMITS
 from xai_panel.views.session import MODALITY_NAMES, Session
-from xai_panel.views.theme import NARROW, SIDEBAR, THEME_CONFIG
+from xai_panel.views.theme import HEADER, NARROW, SIDEBAR, THEME_CONFIG
 from xai_panel.views.widgets import (
     CARD_CSS,
     VERDICT_CSS,
     MethodPicker,
+    SampleCards,
     Viewport,
     card_html,
     css,
@@ -38,8 +39,8 @@ from xai_panel.views.widgets import (
 
 PAGES = {"audio": "Audio", "xray": "X-ray", "compare": "Compare"}
 ACCEPTED = {
-    "audio": ("WAV, FLAC, OGG or MP3, 0.1 s to 2 h", ".wav,.flac,.ogg,.mp3"),
-    "radiograph": ("PNG, JPEG or DICOM, up to 100 megapixels", ".png,.jpg,.jpeg,.dcm,.dicom"),
+    "audio": ("WAV, FLAC, OGG, MP3 · 0.1 s to 2 h", ".wav,.flac,.ogg,.mp3"),
+    "radiograph": ("PNG, JPEG, DICOM · up to 100 megapixels", ".png,.jpg,.jpeg,.dcm,.dicom"),
 }
 INVITATION = {
     "audio": "Pick a sample or upload a recording: the detector says whether it takes the voice for real or synthetic, "
@@ -48,6 +49,8 @@ INVITATION = {
     "where in the image it found its evidence.",
     None: "Pick a sample or upload a recording or a chest radiograph, then compare what the methods say about it.",
 }
+PREDICTED = -1  # in the target's menu: whatever class is predicted
+FOUND = "Found automatically"
 FOOTNOTE = "Research and teaching only. Not a medical device, not forensic evidence."
 
 
@@ -112,12 +115,8 @@ class Shell:
             max_file_size=LIMITS.file_bytes,
             **_WIDE,
         )
-        limits = html_pane(
-            "<div>"
-            + "; ".join(ACCEPTED[kind][0] for kind in kinds)
-            + f"; at most {LIMITS.file_bytes // 2**20} MB.</div>",
-            css("small"),
-        )
+        bounds = [ACCEPTED[kind][0] for kind in kinds] + [f"up to {LIMITS.file_bytes // 2**20} MB"]
+        limits = html_pane(f"<div>{' · '.join(bounds)}</div>", css("small"))
         self.model = pmui.Select(
             label="Classifier",
             options={card.title: card.id for card in session.cards},
@@ -128,7 +127,18 @@ class Shell:
         self.card = html_pane("", CARD_CSS)
         about = pmui.Details(self.card, title="About this classifier", collapsed=True, **_WIDE)
         self.target = pmui.Select(
-            label="Explain the class", options={"Predicted class": None}, value=None, size="small", **_WIDE
+            label="Explain the class",
+            options={"The predicted class": PREDICTED},
+            value=PREDICTED,
+            size="small",
+            **_WIDE,
+        )
+        self.layer = pmui.Select(
+            label="Layer that class activation reads", options={FOUND: ""}, value="", size="small", **_WIDE
+        )
+        self.seed = pmui.IntInput(label="Seed of random draws", value=session.seed, start=0, size="small", **_WIDE)
+        advanced = pmui.Details(
+            pn.Column(self.layer, self.seed, sizing_mode="stretch_width"), title="Settings", collapsed=True, **_WIDE
         )
         self.picker = MethodPicker(
             groups=method_groups(self._methods, {}), value=list(session.methods), sizing_mode="stretch_width", margin=0
@@ -138,7 +148,12 @@ class Shell:
         self.drawer = [
             _section("Signal", self.sample, self.upload, limits),
             _section("Classifier", self.model, about, self.target),
-            _section("Methods", self.picker, pn.Row(self.run, self.halt, sizing_mode="stretch_width", margin=0)),
+            _section(
+                "Methods",
+                self.picker,
+                pn.Row(self.run, self.halt, sizing_mode="stretch_width", margin=(6, 0, 0, 0), styles={"gap": "8px"}),
+                advanced,
+            ),
             *getattr(self.view, "drawer", []),
             _section("", html_pane(f"<div>{FOOTNOTE}</div>", css("small"))),
         ]
@@ -149,20 +164,10 @@ class Shell:
         )
         self.verdict = html_pane("", VERDICT_CSS)
         self.verdict.margin = (8, 12, 4, 12)
-        self.start = pn.FlexBox(
-            *(
-                pmui.Button(
-                    label=sample.title,
-                    description=sample.description,
-                    variant="outlined",
-                    size="large",
-                    margin=6,
-                    on_click=lambda _event, id=sample.id: self.session.open_sample(id),
-                )
-                for sample in self._samples
-            ),
-            justify_content="center",
-            margin=(24, 12),
+        self.start = SampleCards(
+            self.session.open_sample,
+            samples=[{"id": s.id, "title": s.title, "text": s.description} for s in self._samples],
+            margin=(16, 24),
             sizing_mode="stretch_width",
         )
         self.body = pn.Column(self.view, visible=False, sizing_mode="stretch_both", margin=0)
@@ -180,6 +185,7 @@ class Shell:
             margin=0,
             sizing_mode="fixed",
             width=84,
+            height=30,
         )
         readout = getattr(self.view, "readout", None)
         self.status = pn.Row(
@@ -188,7 +194,7 @@ class Shell:
             self.progress,
             self.status_stop,
             sizing_mode="stretch_width",
-            height=32,
+            height=34,
             margin=(0, 12),
             styles={"border-top": "1px solid var(--divider-color, #8883)", "align-items": "center"},
         )
@@ -213,6 +219,7 @@ class Shell:
                 for name, scheme in THEME_CONFIG.items()
             },
             busy_indicator=None,
+            sx={"& .header": {"backgroundColor": HEADER, "color": "#ffffff"}},
         )
         self.viewport.param.watch(self._fit_drawer, "narrow")
         self.page.param.watch(lambda _event: self._draw_nav(), "dark_theme")
@@ -225,7 +232,11 @@ class Shell:
         self.sample.param.watch(self._pick, "value")
         self.upload.param.watch(self._uploaded, "value")
         self.model.param.watch(lambda event: session.set_model(event.new), "value")
-        self.target.param.watch(lambda event: session.set_target(event.new), "value")
+        self.target.param.watch(
+            lambda event: session.set_target(None if event.new == PREDICTED else event.new), "value"
+        )
+        self.layer.param.watch(lambda event: session.set_options(layer=event.new or None), "value")
+        self.seed.param.watch(lambda event: session.set_options(seed=event.new), "value")
         self.picker.param.watch(lambda event: session.param.update(methods=list(event.new)), "value")
         self.run.on_click(lambda _event: session.explain())
         self.halt.on_click(lambda _event: session.stop())
@@ -239,6 +250,7 @@ class Shell:
         session.param.watch(lambda *_: self._draw_job(), ["state", "fraction", "message", "opening"])
         session.param.watch(lambda *_: self._draw_model(), ["model_id", "prediction", "target"])
         session.param.watch(lambda *_: self._draw_sample(), "signal")
+        session.param.watch(lambda *_: self._draw_layers(), "classifier")
         self._draw_verdict()
         self._draw_methods()
         self._draw_job()
@@ -315,7 +327,7 @@ class Shell:
         working = session.state in ("queued", "running")
         self.run.param.update(
             disabled=working or not missing or session.prediction is None,
-            label=f"Run {len(missing)} method{'s' if len(missing) > 1 else ''}" if missing else "Run",
+            label=f"Run ({len(missing)})" if missing else "Run",
         )
         self.halt.disabled = not working
 
@@ -334,6 +346,11 @@ class Shell:
         self.progress.param.update(visible=working, value=round(100 * session.fraction))
         self.status_stop.visible = working
 
+    def _draw_layers(self) -> None:
+        classifier = self.session.classifier
+        layers = classifier.backend.layers() if classifier is not None else []
+        self.layer.options = {FOUND: "", **{name: name for name in reversed(layers)}}
+
     def _draw_model(self) -> None:
         session = self.session
         card = session.card
@@ -341,13 +358,13 @@ class Shell:
             self.card.object = "<p>There is no trained classifier for this page yet.</p>"
             return
         self.model.value = card.id
-        options: dict[str, int | None] = {"Predicted class": None}
+        options = {"The predicted class": PREDICTED}
         if session.prediction is not None:
-            options = {f"Predicted class ({session.prediction.label})": None}
+            options = {f"The predicted class ({session.prediction.label})": PREDICTED}
         options |= {label: index for index, label in enumerate(card.labels)}
         if list(options.items()) != list(self.target.options.items()):
             self.target.options = options
-        self.target.value = session.target
+        self.target.value = PREDICTED if session.target is None else session.target
         self.card.object = card_html(card)
 
 
@@ -367,5 +384,5 @@ def _samples(modality: str | None) -> list[Any]:
 
 
 def _section(title: str, *items: Any) -> pn.Column:
-    heading = [html_pane(f"<h2>{title}</h2>", css("heading"), min_height=14)] if title else []
+    heading = [html_pane(f"<h2>{title}</h2>", css("heading"), min_height=14, margin=(0, 0, 8, 0))] if title else []
     return pn.Column(*heading, *items, sizing_mode="stretch_width", margin=(12, 16, 4, 16))

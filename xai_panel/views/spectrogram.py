@@ -60,7 +60,7 @@ def frequency_at(place: ArrayLike, scale: str) -> NDArray[np.float64]:
 def ticks(low: float, high: float, scale: str) -> dict[float, str]:
     """Place on the vertical axis → label, round frequencies between `low` and `high` Hz."""
     if scale == "mel":
-        choices = [100, 200, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 22000]
+        choices = [200, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 22000]
     else:
         span = high - low
         step = next(s for s in (100, 200, 500, 1000, 2000, 5000, 10000) if span / s <= 9)

@@ -1,7 +1,7 @@
 """The Audio page's plots: waveform, spectrogram under the chosen map, profiles of all maps, one cursor through them.
 
-Everything that a person does to look at what is already there (choose a map, opacity, sign, cursor, zoom, play) happens in
-the browser. The server is asked for a new view of the waveform and the spectrogram after zooming, and for new maps.
+Everything that a person does to look at what is already there (choose a map, opacity, sign, cursor, zoom, play) happens
+in the browser. The server is asked for a new view of the waveform and the spectrogram after zooming, and for new maps.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ PREFETCH_SECONDS = 60.0  # sound of shorter recordings is sent before it is aske
 WAVE_COLOR = "#4f86a8"
 BAND_COLOR = "#8a8f98"
 LOWEST, HIGHEST = 20.0, 8000.0  # Hz: the band the detector hears
+
+_PLAIN = {"& .MuiToggleButton-root, & .MuiButton-root": {"textTransform": "none", "py": "3px"}}
+_SMALL = {"& .MuiTypography-root, & .MuiFormLabel-root": {"fontSize": "13px"}}
 
 SIGN_TITLES = {"both": "Both", "toward": "Toward", "away": "Away"}
 
@@ -102,7 +105,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         self.maps = ColumnDataSource(data=_no_maps(method.id for method in self._methods), syncable=False)
         self.lines = ColumnDataSource(data={name: [] for name in _LINE_COLUMNS}, syncable=False)
         self.scores = ColumnDataSource(data={"left": [], "right": [], "p": []})
-        self.truth = ColumnDataSource(data={"left": [], "right": []})
+        self.truth = ColumnDataSource(data={name: [] for name in ("left", "right", "bottom", "top", "text")})
         self.x_range = Range1d(0, 1, bounds=(0, 1))
         self.y_range = Range1d(0, 1)
         self.mapper = LinearColorMapper(
@@ -125,7 +128,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             fill_alpha=0.5,
             line_color=None,
         )
-        self.overview.yaxis.ticker = FixedTicker(ticks=[0, 0.5, 1])
+        self.overview.yaxis.ticker = FixedTicker(ticks=[0, 1])
         self.overview.ygrid.ticker = FixedTicker(ticks=[0.5])
         self.explained = [BoxAnnotation(fill_color=BAND_COLOR, fill_alpha=0.25, visible=False) for _ in range(2)]
         self.overview.add_layout(self.explained[0])
@@ -137,15 +140,22 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         self.wave.quad(
             left="left",
             right="right",
-            bottom=-1.0,
-            top=1.0,
+            bottom="bottom",
+            top="top",
             source=self.truth,
-            fill_alpha=0.0,
+            fill_color=TOWARD,
+            fill_alpha=0.85,
             line_color=None,
-            hatch_pattern="right_diagonal_line",
-            hatch_color=TOWARD,
-            hatch_alpha=0.55,
-            hatch_weight=1,
+        )
+        self.wave.text(
+            x="left",
+            y="top",
+            text="text",
+            source=self.truth,
+            x_offset=4,
+            y_offset=-2,
+            text_font_size="11px",
+            text_color=TOWARD,
         )
         self.wave.y_range = Range1d(-1, 1)
 
@@ -240,17 +250,27 @@ class SpectrogramExplorer(pn.viewable.Viewer):
 
     def _build_controls(self) -> None:
         self.readout = readout()
-        self.bars = Div(text="", tags=[""], width=SIDE - 16, height=104, stylesheets=[css("bars")], syncable=False)
-        self.list = MapList(sizing_mode="fixed", width=SIDE - 12, height=196, margin=(2, 0, 0, 8), styles={"overflow": "auto"})
+        self.bars = Div(text="", tags=[""], width=SIDE, height=104, stylesheets=[css("bars")], syncable=False)
+        self.list = MapList(
+            sizing_mode="fixed", width=SIDE - 8, height=196, margin=(2, 0, 0, 8), styles={"overflow": "auto"}
+        )
         self.player = Player(prefix=self._prefix, margin=(0, 0, 0, 8), sizing_mode="fixed", width=440, height=36)
         self.opacity_slider = pmui.FloatSlider(
-            label="Opacity", start=0, end=1, step=0.05, value=self.opacity, width=120, size="small", margin=(0, 10)
+            label="Opacity",
+            start=0,
+            end=1,
+            step=0.05,
+            value=self.opacity,
+            width=120,
+            size="small",
+            margin=(0, 10),
+            sx=_SMALL,
         )
         self.sign_choice = pmui.RadioButtonGroup(
-            options={SIGN_TITLES[sign]: sign for sign in SIGNS}, value=self.sign, size="small", margin=(6, 6)
+            options={SIGN_TITLES[sign]: sign for sign in SIGNS}, value=self.sign, size="small", margin=(6, 6), sx=_PLAIN
         )
         self.scale_choice = pmui.RadioButtonGroup(
-            options={"Mel": "mel", "Linear": "linear"}, value=self.scale, size="small", margin=(6, 6)
+            options={"Mel": "mel", "Linear": "linear"}, value=self.scale, size="small", margin=(6, 6), sx=_PLAIN
         )
         self.note = html_pane("", css("note"), visible=False)
         self.note.margin = (2, 12)
@@ -364,7 +384,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             ),
             row(pane(self.profile, height=196), self.list),
             sizing_mode="stretch_both",
-            margin=0,
+            margin=(0, 12, 0, 0),
         )
 
     # what follows what ---------------------------------------------------------------------------------------------
@@ -429,12 +449,13 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             self._envelope, self._top, line, picture = result
             peak = 1.05 * self._envelope.peak
             self._quiet = True
-            self.x_range.update(start=view[0], end=view[1], bounds=view, min_interval=0.02)
+            # Bounds first: the browser clips a range to the bounds it has at that moment.
+            self.x_range.update(bounds=view, min_interval=0.02, start=view[0], end=view[1])
             self._quiet = False
             self.wave.y_range.update(start=-peak, end=peak)
             self.wave.yaxis.ticker = FixedTicker(ticks=_round_ticks(self._envelope.peak))
             self.waveform.data = line
-            self._show_truth()
+            self._show_truth(peak)
             self._show_frequencies()
             self._show_picture(picture)
             self._show_scores()
@@ -442,13 +463,21 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         self.session.background(work, done)
         self._offer_sound()
 
-    def _show_truth(self) -> None:
+    def _show_truth(self, peak: float) -> None:
+        """Known answer of a sample: a strip along the bottom of the waveform."""
         intervals = _intervals(self.session.sample)
-        self.truth.data = {"left": [a for a, _ in intervals], "right": [b for _, b in intervals]}
+        count = len(intervals)
+        self.truth.data = {
+            "left": [a for a, _ in intervals],
+            "right": [b for _, b in intervals],
+            "bottom": [-peak] * count,
+            "top": [-0.9 * peak] * count,
+            "text": ["known answer: spoofed"] * count,
+        }
 
     def _show_frequencies(self) -> None:
         low, high = sg.position(self.band, self.scale)
-        self.y_range.update(start=float(low), end=float(high), bounds=(float(low), float(high)))
+        self.y_range.update(start=float(low), end=float(high))
         labels = sg.ticks(*self.band, self.scale)
         for axis, grid in ((self.picture.yaxis, self.picture.ygrid), (self.spectral.yaxis, self.spectral.ygrid)):
             axis.ticker = FixedTicker(ticks=list(labels))
@@ -584,9 +613,9 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             }
         if interval is not None:
             self.note.object = (
-                f"<div>The recording lasts {_clock(session.duration)}; maps are made for at most {EXPLAIN_SECONDS:.0f} s "
-                f"at once. Explained now: {_clock(interval[0])}–{_clock(interval[1])} (shaded). Drag over the waveform to "
-                "select another stretch; double-click a plot to see all of it.</div>"
+                f"<div>The recording lasts {_clock(session.duration)}; at most {EXPLAIN_SECONDS:.0f} s are explained "
+                f"at once, now {_clock(interval[0])}–{_clock(interval[1])} (shaded). Drag over the waveform to select "
+                "another stretch; double-click a plot to see all of the recording.</div>"
             )
             if interval != self._shown_interval:
                 self.x_range.update(start=interval[0], end=interval[1])
@@ -664,7 +693,8 @@ def _intervals(sample: Any) -> list[tuple[float, float]]:
 
 
 def _signed(value: float, digits: int = 2) -> str:
-    text = f"{abs(value):.{digits}g}" if abs(value) < 10 ** (digits + 1) else f"{abs(value):.0f}"
+    size = abs(value)
+    text = f"{size:.0f}" if size >= 10 ** (digits - 1) else f"{size:.{digits}g}"
     return ("−" if value < 0 else "+" if value > 0 else "") + text
 
 

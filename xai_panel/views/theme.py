@@ -16,7 +16,7 @@ from bokeh.plotting import figure
 from xai_panel.views.palettes import CURSOR
 
 LEFT = 68  # px between the left edge of a figure and its plot area: room for an axis label, equal for aligned axes
-RIGHT = 14
+RIGHT = 22  # px: half a tick label at the end of an axis fits
 SIDE = 232  # px, width of the column to the right of the main plots
 SIDEBAR = 320
 NARROW = 900  # px: below this the drawer floats over the page and starts closed
@@ -24,7 +24,7 @@ BAR = 12  # px, thickness of color bars
 
 ACCENT = "#0b6e8f"
 ACCENT_DARK = "#5cc1de"
-FONT = "Inter, Roboto, 'Helvetica Neue', Arial, sans-serif"
+HEADER = "#0a4f68"  # white text on it in both themes
 
 THEME_CONFIG: dict[str, Any] = {
     "light": {

@@ -6,6 +6,7 @@ They are plain components with a value, so `jslink`/`jscallback` and `param.watc
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,6 +58,22 @@ class MapList(JSComponent):
 
     _esm = _JS / "map_list.js"
     _stylesheets: ClassVar[list[str]] = [css("inputs"), css("map_list")]
+
+
+class SampleCards(JSComponent):
+    """The generated samples as cards. `on_choose(id)` is called when one is clicked."""
+
+    samples = param.List(default=[], doc="[{id, title, text}].")
+
+    _esm = _JS / "sample_cards.js"
+    _stylesheets: ClassVar[list[str]] = [css("sample_cards")]
+
+    def __init__(self, on_choose: Callable[[str], None], **params: Any) -> None:
+        super().__init__(**params)
+        self._on_choose = on_choose
+
+    def _handle_msg(self, msg: str) -> None:
+        self._on_choose(msg)
 
 
 class Viewport(JSComponent):
@@ -193,4 +210,4 @@ def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 def html_pane(text: str, css: str, **params: Any) -> pn.pane.HTML:
     """An HTML pane with its style sheet; set `.object` to change it."""
-    return pn.pane.HTML(text, stylesheets=[css], sizing_mode="stretch_width", margin=0, **params)
+    return pn.pane.HTML(text, **{"stylesheets": [css], "sizing_mode": "stretch_width", "margin": 0, **params})
