@@ -131,6 +131,13 @@ def test_no_hooks_are_left_behind() -> None:
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
 
 
+def test_a_window_that_changes_later_does_not_change_the_evidence() -> None:
+    values = window()
+    evidence = Evidence(classifier(ConvNet(), (16, 16)), values, 1, baseline="floor")
+    values[:] = 0.0
+    assert_array_equal(evidence.features, window())
+
+
 # --- cancellation ---------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +164,18 @@ def test_checkpoint_comes_before_every_batch_and_may_stop(method: str, stage: st
     assert all(a < b for a, b in pairwise(fractions))
     stop = False  # a cancelled request leaves nothing half-done behind
     assert_array_equal(METHODS[method](evidence).values, METHODS[method](conv_evidence()).values)
+
+
+def test_a_released_evidence_asks_again_and_answers_the_same() -> None:
+    evidence, backend = counted()
+    maps = read_all(evidence)
+    asked = backend.forward
+    evidence.release()
+    assert not evidence.maps
+    again = read_all(evidence)
+    assert backend.forward == 2 * asked
+    for id in METHODS:
+        assert_array_equal(again[id], maps[id])
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -216,7 +235,7 @@ def test_each_modality_has_its_own_defaults() -> None:
     values = np.random.default_rng(0).random((16, 16), np.float32)
     radiograph = Evidence(classifier(ConvNet(), (16, 16)), values, 0)
     audio = Evidence(classifier(ConvNet(), (16, 16), modality="audio", floor=-80.0), values, 0)
-    assert (radiograph.baseline_kind, audio.baseline_kind) == ("mean", "floor")
+    assert (radiograph.baseline_kind, audio.baseline_kind) == ("blur", "floor")
     assert_allclose(audio.baseline, -80.0)
     assert_array_equal(audio.segments(), audio.segments("grid"))
     assert_array_equal(radiograph.segments(), radiograph.segments("slic"))

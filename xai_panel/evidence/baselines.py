@@ -8,12 +8,13 @@ accident of the feature scale. Three kinds:
 - `blur`: the window itself without its fine structure.
 
 The defaults are chosen by what absence means in each modality. In a recording it is silence, and the floor is exactly
-that: no other value lies inside the data for every time-frequency cell. In a radiograph nothing is ever absent: black
-is a hole with sharp edges that no body has, and a multiplication by zero would hide the dark lungs, which argue for
-«normal»; a blur keeps diffuse opacities, which are the finding. So the default there is the mean gray of the
-radiograph.
+that, in every time-frequency cell. In a radiograph nothing is ever absent: black is a hole with sharp edges that no
+body has, and the mean gray is about the gray of an opacity in the lung, so that the finding itself would count as
+absent. A blur wider than most opacities takes them away and leaves the layout of the thorax; it weakens only those
+that fill a lung, and for these the floor is the better question.
 
-Source: Sturmfels, Lundberg & Lee, «Visualizing the Impact of Feature Attribution Baselines», Distill 2020.
+Sources: Fong & Vedaldi 2017 (blur); Sturmfels, Lundberg & Lee, «Visualizing the Impact of Feature Attribution
+Baselines», Distill 2020.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ KINDS = ("floor", "mean", "blur")
 
 def default_kind(dims: tuple[str, ...]) -> str:
     """The kind of baseline for features with these dimension names."""
-    return "floor" if "frequency" in dims else "mean"
+    return "floor" if "frequency" in dims else "blur"
 
 
 def baseline(window: np.ndarray, kind: str, floor: float) -> np.ndarray:
@@ -41,6 +42,6 @@ def baseline(window: np.ndarray, kind: str, floor: float) -> np.ndarray:
     if kind == "blur":
         from scipy.ndimage import gaussian_filter
 
-        sigma = [size / 10 for size in window.shape]  # details up to a fifth of the window disappear, its layout stays
+        sigma = [size / 10 for size in window.shape]  # leaves a sixth of a spot as wide as a tenth of the window
         return gaussian_filter(window.astype(np.float32), sigma, mode="nearest")
     raise ValueError(f"baseline {kind!r}: not known; accepted: {', '.join(KINDS)}")

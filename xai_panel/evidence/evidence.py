@@ -113,7 +113,7 @@ class Evidence:
         checkpoint: Callable[[str, float], None] | None = None,
     ) -> None:
         frontend, backend = classifier.frontend, classifier.backend
-        window = np.ascontiguousarray(window, np.float32)
+        window = np.array(window, np.float32, order="C")  # a copy: what was asked must not change later
         if window.ndim != 2 or window.shape != tuple(frontend.shape):
             raise ValueError(f"window: shape {window.shape}; accepted: {tuple(frontend.shape)} {frontend.dims}")
         if not np.isfinite(window).all():
@@ -151,8 +151,7 @@ class Evidence:
         self._answers.clear()
         self.maps.clear()
 
-    # --- one forward and one backward pass
-    # -------------------------------------------------------------------------------
+    # --- one forward and one backward pass ---
 
     def _single(self) -> Any:
         """Logits, input gradient and layer of the window itself: six methods read this one pass."""
@@ -188,8 +187,7 @@ class Evidence:
         answer = self._single()
         return Activations(answer.activations[0], answer.layer[0], self.layer)
 
-    # --- many passes, in batches
-    # -----------------------------------------------------------------------------------------
+    # --- many passes, in batches ---
 
     def _batches(self, stage: str, count: int, size: int) -> Iterator[slice]:
         for start in range(0, count, size):
