@@ -1,9 +1,9 @@
 """Vocoders: analyse a recording and synthesise it again, as the last stage of every deepfake does.
 
-Each function takes a waveform over `time` (1-D, float32, full scale ±1) and its sampling rate [Hz], and returns a waveform of
-the same length and loudness (RMS). They make the spoofed class of the training data from the *same* recordings as the bona
-fide one, and the generated samples. `seed` draws the random phases, excitation and analysis settings, so that a detector
-cannot learn one setting by heart.
+Each function takes a waveform over `time` (1-D, float32, full scale ±1) and its sampling rate [Hz], and returns a
+waveform of the same length and loudness (RMS). They make the spoofed class of the training data from the *same*
+recordings as the bona fide one, and the generated samples. `seed` draws the random phases, excitation and analysis
+settings, so that a detector cannot learn one setting by heart.
 
 Sources: Griffin & Lim 1984 (phase reconstruction); Makhoul 1975 (linear prediction); Morise et al. 2016 (WORLD);
 Dudley 1939 (channel vocoder).
@@ -20,7 +20,7 @@ Waveform = NDArray[np.float32]
 
 
 def _finish(copy: np.ndarray, original: np.ndarray) -> Waveform:
-    """Cut or zero-pad `copy` to the original's length and match its loudness (RMS), so that neither tells the classes apart."""
+    """`copy` with the original's length and loudness (RMS), so that neither tells the classes apart."""
     copy = np.asarray(copy, dtype=np.float64)[: original.size]
     copy = np.pad(copy, (0, original.size - copy.size))
     copy = copy * np.sqrt(np.mean(original.astype(np.float64) ** 2) / (np.mean(copy**2) + 1e-20))
@@ -41,12 +41,14 @@ def griffin_lim(waveform: Waveform, sampling_rate: float, seed: int = 0) -> Wave
 
 
 def mel_inversion(waveform: Waveform, sampling_rate: float, seed: int = 0) -> Waveform:
-    """Keep a mel spectrogram only, as text-to-speech models predict it; spread it over the STFT bins and run Griffin-Lim."""
+    """Keep a mel spectrogram, as text-to-speech models predict it; spread it over the STFT bins, run Griffin-Lim."""
     import librosa
 
     rng = np.random.default_rng(seed)
     bands = int(rng.choice([64, 80, 100]))
-    mel = librosa.feature.melspectrogram(y=waveform, sr=sampling_rate, n_fft=1024, hop_length=256, n_mels=bands, power=1.0)
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=sampling_rate, n_fft=1024, hop_length=256, n_mels=bands, power=1.0
+    )
     basis = librosa.filters.mel(sr=sampling_rate, n_fft=1024, n_mels=bands)
     magnitude = np.maximum(np.linalg.pinv(basis) @ mel, 0.0)
     copy = librosa.griffinlim(
@@ -56,7 +58,7 @@ def mel_inversion(waveform: Waveform, sampling_rate: float, seed: int = 0) -> Wa
 
 
 def _excitation(waveform: Waveform, sampling_rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Pulses at the fundamental frequency where the recording is voiced, white noise elsewhere; unit RMS in each part."""
+    """Pulses at the fundamental frequency where the recording is voiced, white noise elsewhere; unit RMS each."""
     import librosa
 
     hop = int(0.005 * sampling_rate)
