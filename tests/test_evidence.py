@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -198,6 +199,15 @@ def test_what_does_not_fit_is_refused_by_name(change: dict, message: str) -> Non
     model = classifier(ConvNet(), (16, 16))
     with pytest.raises(ValueError, match=message):
         Evidence(model, options.pop("window"), options.pop("target"), **options)
+
+
+def test_the_target_layer_is_chosen_by_the_caller_the_card_or_the_model() -> None:
+    model = classifier(ConvNet(), (16, 16))
+    assert Evidence(model, window(), 0).layer == "relu2"
+    model.card = replace(model.card, target_layer="relu1")
+    assert Evidence(model, window(), 0).layer == "relu1"
+    evidence = Evidence(model, window(), 0, layer="conv2")
+    assert evidence.activations.layer == "conv2" and evidence.activations.values.shape == (8, 8, 8)
 
 
 def test_a_model_without_grid_says_so() -> None:
