@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from xai_panel.models import registry
 from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.card import Card, CardError, read_card
 from xai_panel.models.classifier import Classifier
-from xai_panel.models.frontends import LogMel, RadiographImage, build_frontend, cut
+from xai_panel.models.frontends import IMAGENET_MEAN, IMAGENET_STD, LogMel, RadiographImage, build_frontend, cut
 
 CARD = Card(
     id="tiny", title="Tiny", summary="", modality="radiograph", framework="torch", architecture="torchvision:none",
@@ -176,6 +178,27 @@ class TestTorchBackend:
         )
         assert backend.default_layer() == "features.18.2"
 
+    def test_a_module_that_is_used_twice_stands_for_its_last_use(self) -> None:
+        class Shared(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.first, self.second, self.relu = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1), nn.ReLU()
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.relu(self.second(self.relu(self.first(x)))).mean(dim=(2, 3))
+
+        torch.manual_seed(0)
+        network = Shared()
+        backend = TorchBackend(network, plain, (3, 3))
+        assert backend.layers() == ["first", "second", "relu"]
+        x = np.random.default_rng(0).standard_normal((1, 3, 3)).astype(np.float32)
+        answer = backend.gradients(x, 0, "relu")
+        with torch.no_grad():
+            inner = network.relu(network.first(torch.from_numpy(x)[:, None]))
+            expected = network.relu(network.second(inner)).numpy()
+        np.testing.assert_allclose(answer.activations, expected, rtol=1e-5)
+        np.testing.assert_allclose(answer.layer[0, 0], np.full((3, 3), 1 / 9), rtol=1e-5)
+
     def test_no_hook_and_no_gradient_stays_behind(self) -> None:
         network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
         backend = TorchBackend(network, plain, (4, 4))
@@ -201,6 +224,28 @@ class TestCards:
             registry._load(card, registry.weights_dir())
         with pytest.raises(registry.ModelError, match="is missing"):
             registry._load(dataclasses.replace(card, weights="none.safetensors"), registry.weights_dir())
+
+    def test_a_keras_file_is_loaded_through_its_card(self, tmp_path: Path) -> None:
+        keras = pytest.importorskip("keras", reason="needs the extra «tensorflow»")
+        pytest.importorskip("tensorflow", reason="needs the extra «tensorflow»")
+        inputs = keras.Input((4, 4, 3))
+        network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(inputs)))
+        path = tmp_path / "tiny.keras"
+        network.save(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        card = dataclasses.replace(
+            CARD,
+            framework="tensorflow",
+            frontend={"kind": "radiograph", "size": 4},
+            weights=path.name,
+            digest=digest,
+        )
+        classifier = registry._load(card, tmp_path)
+        signal = image(np.arange(16.0).reshape(4, 4))
+        features = classifier.features(signal)
+        channels = [(features.values - m) / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+        expected = network(np.stack(channels, axis=-1)[None].astype(np.float32)).numpy()[0]
+        np.testing.assert_allclose(classifier.predict(signal).logits, expected, rtol=1e-4)
 
     @pytest.mark.parametrize(
         ("change", "field"),

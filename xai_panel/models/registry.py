@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import threading
 from functools import cache
@@ -60,7 +59,8 @@ def _load(card: Card, folder: Path) -> Classifier:
             f"{card.digest[:12]}…); restore it or train it again"
         )
     frontend = build_frontend(card.frontend)
-    return Classifier(card, frontend, _torch_backend(card, frontend, path))
+    build_backend = _torch_backend if card.framework == "torch" else _tensorflow_backend
+    return Classifier(card, frontend, build_backend(card, frontend, path))
 
 
 def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
@@ -77,6 +77,13 @@ def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
     return TorchBackend(network, lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape)
 
 
-def with_digest(card: Card, path: Path) -> Card:
-    """The card with the SHA-256 and the name of the weights file at `path`."""
-    return dataclasses.replace(card, weights=path.name, digest=hashlib.sha256(path.read_bytes()).hexdigest())
+def _tensorflow_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
+    import keras
+    import tensorflow as tf
+
+    from xai_panel.models.backends.tensorflow import TensorFlowBackend
+
+    network = keras.saving.load_model(path, compile=False, safe_mode=True)  # safe: a file cannot bring code along
+    return TensorFlowBackend(
+        network, lambda x: frontend.to_input(x, lambda c: tf.stack(list(c), axis=-1)), frontend.shape
+    )

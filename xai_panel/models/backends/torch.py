@@ -59,12 +59,12 @@ class TorchBackend:
             with _watch(self._named(layer), captured) if layer else _nothing():
                 logits = self._pair(self._call(features))
             score = logits[:, target].sum()
-            wanted = [features, *captured]
+            wanted = [features, *captured[-1:]]  # a module that is used twice stands for its last use
             answers = torch.autograd.grad(score, wanted)
         values = [answer.numpy() for answer in answers]
         if layer is None:
             return Gradients(logits.detach().numpy(), values[0])
-        return Gradients(logits.detach().numpy(), values[0], captured[0].detach().contiguous().numpy(), values[1])
+        return Gradients(logits.detach().numpy(), values[0], captured[-1].detach().contiguous().numpy(), values[1])
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:
@@ -116,14 +116,11 @@ class TorchBackend:
             for handle in handles:
                 handle.remove()
         kept: dict[int, str] = {}
-        order: list[int] = []
         for name, output, leaf in seen:
-            if id(output) not in kept:
-                order.append(id(output))
+            if leaf or id(output) not in kept:
                 kept[id(output)] = name
-            elif leaf:
-                kept[id(output)] = name
-        return [kept[key] for key in order]
+        names = list(kept.values())
+        return [name for k, name in enumerate(names) if name not in names[k + 1 :]]  # the last use of each module
 
     def default_layer(self) -> str:
         layers = self.layers()
