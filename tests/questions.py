@@ -14,7 +14,7 @@ from torch import nn
 from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.card import Card
 from xai_panel.models.classifier import Classifier
-from xai_panel.models.frontends import Window
+from xai_panel.models.frontends import LogMel, RadiographImage, Window
 
 RATE = 100.0  # samples per second of the test recordings
 HOP = 0.1  # seconds between two frames
@@ -126,3 +126,17 @@ def radiograph(seed: int = 0, size: int = 16, units: str = "mm") -> xr.DataArray
         coords={"y": ("y", centers, {"units": units}), "x": ("x", centers, {"units": units})},
         attrs={"modality": "radiograph", "source": "noise.png", "units": "1"},
     )
+
+
+def small(modality: str) -> Classifier:
+    """A small random network behind the front end of the shipped classifier of this modality, under its id."""
+    frontend = LogMel() if modality == "audio" else RadiographImage()
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 9, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    backend = CountingBackend(
+        network, lambda x: frontend.to_input(x, lambda parts: torch.stack(list(parts), dim=1)), frontend.shape
+    )
+    id = {"audio": "audio-mobilenetv2", "radiograph": "xray-mobilenetv2"}[modality]
+    return Classifier(make_card(modality, "e" * 64, id=id, title=f"Small {modality}"), frontend, backend)

@@ -23,3 +23,8 @@ def weights_dir() -> Path:
 def assets_dir() -> Path:
     """Folder with generated sample signals, icons and style sheets."""
     return _resource("assets")
+
+
+def apps_dir() -> Path:
+    """Folder with the pages that `panel serve` serves."""
+    return _resource("apps")
