@@ -37,7 +37,7 @@ class Player(JSComponent):
     duration = param.Number(default=0.0, doc="[s]")
     prefix = param.String(default="", doc="Of the names of the plots' models.")
     time = param.Number(default=0.0, doc="Time [s] of the last pause or seek.")
-    selection = param.Tuple(default=(0, 0), length=2, doc="Selected stretch [s]; (0, 0) is none.")
+    selection = param.List(default=[0.0, 0.0], doc="Selected stretch [s]; [0, 0] is none.")
 
     _esm = Path(__file__).parent / "js" / "player.js"
     _stylesheets: ClassVar[list[str]] = [css("player")]

@@ -52,8 +52,6 @@ LOWEST, HIGHEST = 20.0, 8000.0  # Hz: the band the detector hears
 _PLAIN = {"& .MuiToggleButton-root, & .MuiButton-root": {"textTransform": "none", "py": "3px"}}
 _SMALL = {"& .MuiTypography-root, & .MuiFormLabel-root": {"fontSize": "13px"}}
 
-SIGN_TITLES = {"both": "Both", "toward": "Toward", "away": "Away"}
-
 
 class SpectrogramExplorer(pn.viewable.Viewer):
     """Waveform, spectrogram, maps and profiles of the session's recording.
@@ -99,7 +97,10 @@ class SpectrogramExplorer(pn.viewable.Viewer):
 
     def _build_models(self) -> None:
         """Data sources; those that only the browser changes are not synchronized."""
-        self.state = ColumnDataSource(data=self._state_data(), syncable=False)
+        # Set by the browser alone: were Python to set it too, an answer on its way could undo the latest choice.
+        choices = {"method": [self.method], "opacity": [self.opacity], "sign": [self.sign]}
+        self.state = ColumnDataSource(data=choices, syncable=False)
+        self.axes = ColumnDataSource(data={"scale": [self.scale], "low": [0.0], "high": [0.0]}, syncable=False)
         self.waveform = ColumnDataSource(data={"t": [], "y": []})
         self.spectrum = ColumnDataSource(data=_no_picture())
         self.maps = ColumnDataSource(data=_no_maps(method.id for method in self._methods), syncable=False)
@@ -250,7 +251,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
 
     def _build_controls(self) -> None:
         self.readout = readout()
-        self.bars = Div(text="", tags=[""], width=SIDE, height=104, stylesheets=[css("bars")], syncable=False)
+        self.bars = Div(text="", tags=[""], width=SIDE, height=104, margin=0, stylesheets=[css("bars")], syncable=False)
         self.list = MapList(
             sizing_mode="fixed", width=SIDE - 8, height=196, margin=(2, 0, 0, 8), styles={"overflow": "auto"}
         )
@@ -267,7 +268,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             sx=_SMALL,
         )
         self.sign_choice = pmui.RadioButtonGroup(
-            options={SIGN_TITLES[sign]: sign for sign in SIGNS}, value=self.sign, size="small", margin=(6, 6), sx=_PLAIN
+            options={sign.capitalize(): sign for sign in SIGNS}, value=self.sign, size="small", margin=(6, 6), sx=_PLAIN
         )
         self.scale_choice = pmui.RadioButtonGroup(
             options={"Mel": "mel", "Linear": "linear"}, value=self.scale, size="small", margin=(6, 6), sx=_PLAIN
@@ -291,6 +292,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             args={
                 "state": self.state,
                 "lines": self.lines,
+                "maps": self.maps,
                 "image": self.overlay,
                 "mapper": self.mapper,
                 "bars": self.bars,
@@ -304,12 +306,12 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         )
         self.state.js_on_change("data", show)
         self.lines.js_on_change("data", show)
-        for widget, name in (
-            (self.list, "method"),
-            (self.opacity_slider, "opacity"),
-            (self.sign_choice, "sign"),
+        for widget, name, value in (
+            (self.list, "method", "source.value"),
+            (self.opacity_slider, "opacity", "source.value"),
+            (self.sign_choice, "sign", "source.value.toLowerCase()"),  # the browser knows the title, not the value
         ):
-            code = f"state.data = {{...state.data, {name}: [source.value]}}"
+            code = f"state.data = {{...state.data, {name}: [{value}]}}"
             widget.jscallback(value=code, args={"state": self.state})
 
         self._cursor = CustomJS(
@@ -321,6 +323,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
                 "maps": self.maps,
                 "lines": self.lines,
                 "state": self.state,
+                "axes": self.axes,
                 "readout": self.readout,
                 "picture": self.picture,
                 "x_range": self.x_range,
@@ -413,7 +416,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             self._preferred = event.new
             self.method = event.new
 
-    def _selected(self, selection: tuple[float, float]) -> None:
+    def _selected(self, selection: list[float]) -> None:
         self.explain_selection.disabled = selection[1] <= selection[0]
 
     # the signal ----------------------------------------------------------------------------------------------------
@@ -492,7 +495,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             "dw": [picture.width],
             "dh": [picture.height],
         }
-        self.state.data = self._state_data()
+        self.axes.data = {"scale": [self.scale], "low": [picture.low], "high": [picture.high]}
         self.bars.tags = [_bar("Level [dBFS]", GRAY, f"{_signed(picture.low)}", f"{_signed(picture.high)}")]
 
     def _refresh(self) -> None:
@@ -626,7 +629,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
     def _offer_sound(self) -> None:
         signal = self.session.signal
         start = float(signal["time"][0])
-        self.player.param.update(sound=b"", start=start, duration=self.session.duration, selection=(0, 0))
+        self.player.param.update(sound=b"", start=start, duration=self.session.duration, selection=[0.0, 0.0])
         self.selection.update(visible=False, left=0, right=0)
         if self.session.duration <= PREFETCH_SECONDS:
             self._send_sound()
@@ -647,16 +650,6 @@ class SpectrogramExplorer(pn.viewable.Viewer):
                 self.player.param.update(start=start, duration=seconds, sound=sound)
 
         self.session.background(work, done)
-
-    def _state_data(self) -> dict[str, list[Any]]:
-        return {
-            "method": [self.method],
-            "opacity": [self.opacity],
-            "sign": [self.sign],
-            "scale": [self.scale],
-            "low": [self._top - sg.DYNAMIC_RANGE],
-            "high": [self._top],
-        }
 
 
 _LINE_COLUMNS = (

@@ -1,6 +1,6 @@
-// Color ranges, sign and opacity of all maps. args: panels (one row per map: key, source, id, units, signed, low, high),
-// mappers, glyphs (key → model), options (common, sign, opacity), palettes {signed: {both, toward, away}, unsigned: {both}}.
-const {common: [common], sign: [sign], opacity: [opacity]} = options.data
+// Titles, color ranges, sign and opacity of all maps. args: panels (one row per map: key, source, id, units, signed, low, high),
+// mappers, glyphs, titles, bars (key → model), options (range, sign, opacity), palettes {signed: {both, toward, away}, unsigned: {both}}.
+const {range: [range], sign: [sign], opacity: [opacity]} = options.data
 const p = panels.data
 const peak = new Map()
 p.units.forEach((units, i) => {
@@ -8,9 +8,13 @@ p.units.forEach((units, i) => {
     peak.set(units, Math.max(peak.get(units) ?? 0, Math.abs(p.low[i]), Math.abs(p.high[i])))
 })
 p.key.forEach((key, i) => {
-  const top = common && p.ready[i] ? peak.get(p.units[i]) : p.high[i]
+  if (mappers[key] == null)
+    return  // its figure is on its way
+  const top = range === "Common range" && p.ready[i] ? peak.get(p.units[i]) : p.high[i]
   const colors = p.signed[i] ? palettes.signed[sign] : palettes.unsigned.both
   mappers[key].setv({low: p.signed[i] ? -top : 0, high: top, palette: colors})
   glyphs[key].global_alpha = opacity
+  titles[key].text = p.text[i]
+  bars[key].setv({title: p.units[i], visible: p.ready[i]})
 })
 point.data = {...point.data}

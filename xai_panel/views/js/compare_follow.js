@@ -41,6 +41,8 @@ p.key.forEach((key, i) => {
   const {data} = sources[p.source[i]]
   const image = (data[p.id[i]] ?? [])[0]
   const label = labels[key]
+  if (label == null)
+    return  // its figure is on its way
   if (!p.ready[i] || image == null) {
     label.visible = false
     return

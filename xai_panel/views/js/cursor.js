@@ -18,7 +18,7 @@ function number(value, digits) {
 }
 
 export default (args, event) => {
-  const { spans, levels, spectrum, maps, lines, state, readout, picture, x_range } = args
+  const { spans, levels, spectrum, maps, lines, state, axes, readout, picture, x_range } = args
   const [begin, end] = x_range.bounds
   const x = event.x
   if (x == null || !isFinite(x) || x < begin || x > end) { return }
@@ -28,12 +28,12 @@ export default (args, event) => {
   const inside = event.origin === picture
   for (const level of levels) { level.setv(inside ? { location: event.y, visible: true } : { visible: false }) }
   if (inside) {
-    const frequency = state.data.scale[0] === "mel" ? hertz(event.y) : event.y
+    const frequency = axes.data.scale[0] === "mel" ? hertz(event.y) : event.y
     parts.push(`frequency ${Math.round(frequency)} Hz`)
     const place = cell(spectrum.data, x, event.y)
     if (place) {
-      const low = state.data.low[0]
-      const dB = low + (value(spectrum.data.image[0], place) * (state.data.high[0] - low)) / 255
+      const low = axes.data.low[0]
+      const dB = low + (value(spectrum.data.image[0], place) * (axes.data.high[0] - low)) / 255
       parts.push(`level ${number(dB, 3)} dBFS`)
     }
   }

@@ -1,6 +1,6 @@
 // Lays the chosen map over the spectrogram and marks its profiles. Runs when the choice, the opacity or the sign changes
 // and when a map arrives; everything it needs has been sent with the maps, so that nothing goes to the server.
-export default ({ state, lines, image, mapper, palettes, bars }) => {
+export default ({ state, lines, maps, image, mapper, palettes, bars }) => {
   const [id] = state.data.method
   const [opacity] = state.data.opacity
   const [sign] = state.data.sign
@@ -14,13 +14,16 @@ export default ({ state, lines, image, mapper, palettes, bars }) => {
       low: signed ? -palettes.steps : 0,
       high: palettes.steps,
     })
-    image.glyph.image = { field: id }
     image.glyph.global_alpha = { value: opacity }
+    if (image.glyph.image.field !== id) {
+      image.glyph.image = { field: id }
+      maps.change.emit() // a glyph reads its columns when its source changes
+    }
   }
   image.visible = there
   bars.text = there ? bars.tags[0] + lines.data.bar[row] : bars.tags[0]
 
-  const widths = lines.data.id.map((name) => (name === id ? 3.5 : 1.25))
+  const widths = lines.data.id.map((name) => (name === id ? 3 : 1.25))
   const alphas = lines.data.id.map((name) => (name === id ? 1 : 0.5))
   if (widths.some((w, i) => w !== lines.data.width[i])) {
     lines.data.width = widths
