@@ -51,15 +51,18 @@ def palette(*, signed: bool, transparent: bool = False, sign: str = "both") -> l
     return overlay(colors, signed=signed, sign=sign) if transparent else list(colors)
 
 
-def value_range(values: ArrayLike, *, signed: bool) -> tuple[float, float]:
+def value_range(values: ArrayLike, *, signed: bool, share: float = 0.995) -> tuple[float, float]:
     """Color range (low, high) of a map: symmetric about zero when signed, from zero when not; never empty.
 
-    NaN counts for nothing; a map without values or of zeros gets the range of a map that reaches 1.
+    `share` of the values lie within it; the few beyond get the end color. Maps of single pixels have tails so long that
+    a range up to the largest value would show nothing else. NaN counts for nothing; a map that is zero but for fewer
+    values than that reaches up to its largest, one of zeros gets the range of a map that reaches 1.
     """
-    array = np.asarray(values, dtype=np.float64)
-    peak = float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
-    peak = peak if peak > 0 else 1.0
-    return (-peak if signed else 0.0), peak
+    magnitude = np.abs(np.asarray(values, dtype=np.float64).ravel())
+    magnitude = magnitude[np.isfinite(magnitude)]
+    reach = float(np.quantile(magnitude, share)) if magnitude.size else 0.0
+    reach = reach or float(magnitude.max(initial=0.0)) or 1.0
+    return (-reach if signed else 0.0), reach
 
 
 def color_mapper(

@@ -75,7 +75,7 @@ def excerpt(signal: xr.DataArray, interval: tuple[float, float] | None) -> xr.Da
 
 
 def most_telling(times: np.ndarray, scores: np.ndarray, seconds: float = EXPLAIN_SECONDS) -> tuple[float, float]:
-    """The stretch of whole windows, at most `seconds` long, whose mean score is highest.
+    """The stretch of as many whole windows as fit into `seconds` whose mean score is highest.
 
     times (windows, 2) [s], ascending; scores (windows,). One window longer than `seconds` is cut at its end.
     """

@@ -111,8 +111,8 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         self.y_range = Range1d(0, 1)
         self.mapper = LinearColorMapper(
             palette=palette(signed=True, transparent=True),
-            low=-sg.FULL_SCALE,
-            high=sg.FULL_SCALE,
+            low=-1,
+            high=1,
             nan_color="#00000000",
             syncable=False,
         )
@@ -300,7 +300,6 @@ class SpectrogramExplorer(pn.viewable.Viewer):
                     **{sign: palette(signed=True, transparent=True, sign=sign) for sign in SIGNS},
                     "unsigned": palette(signed=False, transparent=True),
                     "nothing": ["#00000000"],
-                    "steps": sg.FULL_SCALE,
                 },
             },
         )
@@ -576,6 +575,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             "units": style.units,
             "signed": style.signed,
             "step": step,
+            "reach": style.high / step,
             "color": style.color,
             "dash": style.dash,
             "width": 1.25,
@@ -653,7 +653,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
 
 
 _LINE_COLUMNS = (
-    "id", "title", "units", "signed", "step", "color", "dash", "width", "alpha", "t", "p", "f", "q", "bar",
+    "id", "title", "units", "signed", "step", "reach", "color", "dash", "width", "alpha", "t", "p", "f", "q", "bar",
 )  # fmt: skip
 
 
@@ -704,9 +704,9 @@ def _map_bar(style: MapStyle, target: str) -> str:
     if style.signed:
         return _bar(
             f"{style.title} [{style.units}]", DIVERGING,
-            f"{_signed(style.low)} away", "0", f"{_signed(style.high)} → {target}",
+            f"≤ {_signed(style.low)} away", "0", f"≥ {_signed(style.high)} → {target}",
         )  # fmt: skip
-    return _bar(f"{style.title} [{style.units}], unsigned", SEQUENTIAL, "0", f"{_signed(style.high)}")
+    return _bar(f"{style.title} [{style.units}], unsigned", SEQUENTIAL, "0", f"≥ {_signed(style.high)}")
 
 
 def _round_ticks(peak: float) -> list[float]:

@@ -11,8 +11,8 @@ export default ({ state, lines, maps, image, mapper, palettes, bars }) => {
     const signed = lines.data.signed[row]
     mapper.setv({
       palette: signed ? palettes[sign] : sign === "away" ? palettes.nothing : palettes.unsigned,
-      low: signed ? -palettes.steps : 0,
-      high: palettes.steps,
+      low: signed ? -lines.data.reach[row] : 0,
+      high: lines.data.reach[row],
     })
     image.glyph.global_alpha = { value: opacity }
     if (image.glyph.image.field !== id) {
