@@ -114,7 +114,7 @@ class TestAugmentation:
             wave = (speech_like() * 32767).astype(np.int16)
             return recordings.Recording(wave, generator, "LibriSpeech", f"s{value}", "train")
 
-        pairs = [(recording(k, ""), [recording(k, "lpc")]) for k in range(4)]
+        pairs = [(recording(k, ""), [recording(k, name) for name in recordings.SHARES]) for k in range(4)]
         batches = list(recordings.epoch_batches(pairs, LogMel(), 4, 1, np.random.default_rng(0)))
         assert len(batches) == 2
         for inputs, labels in batches:

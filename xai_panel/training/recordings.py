@@ -22,7 +22,9 @@ from xai_panel.signals.audio import read_audio, resample
 from xai_panel.signals.vocoders import VOCODERS
 from xai_panel.training.splits import part_of
 
-TRAINED_VOCODERS = ("griffin-lim", "mel-inversion", "lpc", "world")
+# Share of each among the copies of an epoch: Griffin-Lim from the full magnitudes leaves the subtlest traces.
+SHARES = {"griffin-lim": 0.4, "mel-inversion": 0.2, "lpc": 0.2, "world": 0.2}
+TRAINED_VOCODERS = tuple(SHARES)
 HELD_OUT_VOCODERS = ("channel",)
 TRAINED_CORPUS = "LibriSpeech"
 
@@ -111,12 +113,12 @@ def augment_waveform(
     if rng.random() < 0.3:
         wave = wave[: int(rng.uniform(0.25, 1.0) * wave.size)]
     spectrum = None
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         spectrum = np.fft.rfft(wave)
         frequency = np.fft.rfftfreq(wave.size, 1 / sampling_rate)
         edge = rng.uniform(3000, 8000)
         spectrum *= 1 / (1 + np.exp((frequency - edge) / rng.uniform(20, 300)))
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         spectrum = np.fft.rfft(wave) if spectrum is None else spectrum
         frequency = np.fft.rfftfreq(wave.size, 1 / sampling_rate)
         tilt = rng.uniform(-6, 6) * np.log10((frequency + 100) / 1000)
@@ -124,18 +126,17 @@ def augment_waveform(
     if spectrum is not None:
         wave = np.fft.irfft(spectrum, wave.size)
     level = np.sqrt(np.mean(wave**2)) + 1e-9
-    if rng.random() < 0.7:
+    if rng.random() < 0.4:
         noise = rng.standard_normal(wave.size)
         if rng.random() < 0.5:
             noise = np.cumsum(noise - noise.mean()) * 0.02 + noise * 0.3
             noise /= noise.std()
-        wave = wave + noise * level * 10 ** (-rng.uniform(15, 50) / 20)
+        wave = wave + noise * level * 10 ** (-rng.uniform(30, 60) / 20)
     wave = wave * (rng.uniform(0.2, 0.95) / (np.abs(wave).max() + 1e-9))
-    if rng.random() < 0.2:
-        wave = np.round(wave * 127) / 127 if rng.random() < 0.3 else _companded(wave)
-    elif rng.random() < 0.25:
-        wave = _lossy(wave, sampling_rate, rng)
-    return wave
+    draw = rng.random()
+    if draw < 0.05:
+        return _companded(wave)
+    return _lossy(wave, sampling_rate, rng) if draw < 0.15 else wave
 
 
 def _companded(wave: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -176,17 +177,18 @@ def mask(features: NDArray[np.float32], frontend: LogMel, rng: np.random.Generat
 def epoch_batches(
     pairs: list[tuple[Recording, list[Recording]]], frontend: LogMel, batch: int, rounds: int, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (n, 3, bands, frames) with labels (n,).
+    """Batches (n, 3, bands, frames) with labels (n,); `pairs`: recordings, each with its copies in the order of SHARES.
 
     Each bona fide recording comes with one of its own copies in the same batch, so that speaker, words, room and
     microphone are the same in both classes.
     """
+    shares = list(SHARES.values())
     order = [k for _ in range(rounds) for k in rng.permutation(len(pairs))]
     for first in range(0, len(order) - batch // 2 + 1, batch // 2):
         features, labels = [], []
         for k in order[first : first + batch // 2]:
             original, copies = pairs[k]
-            for recording in (original, copies[int(rng.integers(len(copies)))]):
+            for recording in (original, copies[int(rng.choice(len(copies), p=shares))]):
                 wave = augment_waveform(recording.waveform / 32767.0, frontend.sampling_rate, rng)
                 features.append(mask(features_of(wave, frontend), frontend, rng))
                 labels.append(recording.label)

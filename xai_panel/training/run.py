@@ -21,9 +21,11 @@ from xai_panel.models.frontends import LogMel, RadiographImage
 from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
 from xai_panel.training.cards import AUDIO_CARD, XRAY_CARD
 
+HALF_TOLERANCE = 1e-2  # logit
+
 
 @dataclass(frozen=True)
-class TestSet:
+class HeldOut:
     """One test set: a name for the card, inputs (first, last) → (n, 3, h, w), labels (n,), groups (n,)."""
 
     name: str
@@ -39,8 +41,8 @@ class Task:
     batches: fit.Batches
     schedule: fit.Schedule
     sample: torch.Tensor
-    validation: TestSet
-    tests: list[TestSet]
+    validation: HeldOut
+    tests: list[HeldOut]
     split: dict[str, str]
     card: dict[str, Any]
 
@@ -80,7 +82,7 @@ def train(
         return fit.predict(net, task.validation.inputs, task.validation.labels.size), task.validation.labels
 
     state = fit.fit(network, task.batches, validate, task.schedule, runs / f"{id}-{seed}.pt", seed)
-    network, difference = _half(network, task.sample)
+    half, difference = _round_to_half(network, task.sample)
     temperature = round(evaluate.fit_temperature(*validate(network)), 4)
     metrics = {}
     for test in task.tests:
@@ -96,6 +98,7 @@ def train(
         + 1,
         "hours": round(max(state["seconds"], time.monotonic() - started) / 3600, 2),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {fit.device().type}",
+        "precision": "float16" if half else "float32",
         "half_precision_logit_difference": difference,
     }
     return _write(
@@ -103,15 +106,20 @@ def train(
     )
 
 
-def _half(network: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, float]:
-    """The network with weights rounded to half precision, and the largest change of a logit that this made."""
+def _round_to_half(network: nn.Module, sample: torch.Tensor) -> tuple[bool, float]:
+    """Round the weights to half precision where no logit of the sample changes by more than `HALF_TOLERANCE`.
+
+    Returns whether they were rounded, and the largest change that rounding makes.
+    """
     network.eval()
     with torch.inference_mode():
+        exact = {k: v.clone() for k, v in network.state_dict().items()}
         before = network(sample)
-        state = network.state_dict()
-        network.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in state.items()})
+        network.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in exact.items()})
         difference = float((network(sample) - before).abs().max())
-    return network, round(difference, 5)
+    if difference > HALF_TOLERANCE:
+        network.load_state_dict(exact)
+    return difference <= HALF_TOLERANCE, round(difference, 5)
 
 
 def _write(id: str, network: nn.Module, out: Path, card: dict[str, Any], task: Task) -> Path:
@@ -121,7 +129,9 @@ def _write(id: str, network: nn.Module, out: Path, card: dict[str, Any], task: T
     out.mkdir(parents=True, exist_ok=True)
     weights = out / f"{id}.safetensors"
     state = network.state_dict()
-    save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}, weights)
+    half = card["training"]["precision"] == "float16"
+    save_file({k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in state.items()}, weights)
+    weights.chmod(0o644)
     with open(out / f"{id}.split.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "part"])
@@ -141,14 +151,14 @@ def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> 
     per_class = int(min((train.labels == 0).sum(), (train.labels == 1).sum()))
     batch = 32
 
-    def test_set(name: str, images: radiographs.Radiographs, sigma: float = 0.0) -> TestSet:
+    def test_set(name: str, images: radiographs.Radiographs, sigma: float = 0.0) -> HeldOut:
         def inputs(first: int, last: int) -> torch.Tensor:
             features = torch.from_numpy(images.features[first:last]).float() / 255
             if sigma:
                 features = radiographs.blurred(features, torch.full((last - first,), sigma))
             return radiographs.model_input(features, frontend)
 
-        return TestSet(name, inputs, images.labels, images.patients)
+        return HeldOut(name, inputs, images.labels, images.patients)
 
     held_out = everything.select(everything.parts == "held-out")
     validation = test_set("validation", everything.select(everything.parts == "validation"))
@@ -183,10 +193,10 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
     pairs = [(r, copies[id(r)]) for r in originals if r.part == "train"]
     batch, rounds = 32, 3
 
-    def test_set(name: str, bona_fide: list[recordings.Recording], spoofed: list[recordings.Recording]) -> TestSet:
+    def test_set(name: str, bona_fide: list[recordings.Recording], spoofed: list[recordings.Recording]) -> HeldOut:
         chosen = bona_fide + spoofed
         values = np.stack([recordings.features_of(r.waveform / 32767.0, frontend) for r in chosen])
-        return TestSet(
+        return HeldOut(
             name,
             lambda first, last: recordings.model_input(values[first:last], frontend),
             np.array([r.label for r in chosen]),
@@ -225,7 +235,7 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
         )
     return Task(
         batches=lambda rng: recordings.epoch_batches(pairs, frontend, batch, rounds, rng),
-        schedule=fit.Schedule(epochs=epochs or 10, batches=len(pairs) * rounds // (batch // 2), patience=6),
+        schedule=fit.Schedule(epochs=epochs or 12, batches=len(pairs) * rounds // (batch // 2), patience=6),
         sample=recordings.model_input(
             np.stack(
                 [recordings.features_of(r.waveform / 32767.0, frontend) for p in pairs[:24] for r in (p[0], *p[1][:2])]
