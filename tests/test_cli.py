@@ -191,7 +191,7 @@ def test_maps_are_kept_unless_told_otherwise(files):
     assert main([*arguments, "--no-store"]) == 0
     assert not list(store.rglob("*.zip"))
     assert main(arguments) == 0
-    assert len(list(store.rglob("*.zip"))) == 1
+    assert len(list(store.rglob("*.zip"))) == 2  # the verdict and the map
 
 
 # --- models, methods, train

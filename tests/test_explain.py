@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+import zipfile
 
 import numpy as np
 import pytest
@@ -152,12 +153,12 @@ def test_all_compatible_methods_are_the_default():
 # --- the store
 
 
-def test_a_second_request_asks_the_model_for_nothing_but_the_verdict(tmp_path):
+def test_a_second_request_asks_the_model_nothing(tmp_path):
     store, ids = Store(tmp_path), ["saliency", "grad-cam", "lime", "consensus"]
     first = explain(seer(), radiograph(), ids, store=store)
     classifier, events = seer(), []
     second = explain(classifier, radiograph(), ids, store=store, progress=events.append)
-    assert classifier.backend.windows <= 1 + 2  # the verdict, and the two inputs of the test for CAM
+    assert classifier.backend.windows == 2  # the inputs of the test for CAM
     same_maps(first, second)
     np.testing.assert_array_equal(first["spread"], second["spread"])
     for name in ("error", "evaluations", "backward", "seconds", "grid", "error_kind"):
@@ -170,7 +171,7 @@ def test_a_second_request_asks_the_model_for_nothing_but_the_verdict(tmp_path):
     [
         {"seed": 1},
         {"target": 1},
-        {"baseline": "blur"},
+        {"baseline": "floor"},
         {"layer": "conv"},
         {"budget": {"coalitions": 30}},
         {"signal": radiograph(1)},
@@ -185,7 +186,8 @@ def test_another_question_is_not_answered_from_the_store(tmp_path, change):
     stored = explain(**{**asked, **change})
     fresh = explain(**{**asked, **change, "store": False})
     same_maps(stored, fresh)
-    assert len(list(tmp_path.glob("maps/*/*.zip"))) == 2
+    maps = [path for path in tmp_path.glob("maps/*/*.zip") if "values" in str(zipfile.ZipFile(path).namelist())]
+    assert len(maps) == 2
 
 
 def test_a_crop_that_keeps_the_attributes_of_the_file_is_another_signal(tmp_path):
@@ -226,7 +228,7 @@ def test_identical_requests_at_the_same_time_are_computed_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert shared.backend.windows == alone.backend.windows + 2  # two more verdicts
+    assert 0 <= shared.backend.windows - alone.backend.windows <= 2  # verdicts may be given at the same time
     assert len(results) == 3
     for other in results[1:]:
         same_maps(results[0], other)

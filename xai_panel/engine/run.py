@@ -144,10 +144,9 @@ class Run:
         return self._given_store if self.classifier.digest else None
 
     def _predict(self) -> Generator[str, None, None]:
-        """Hear all windows, a batch at a time; the verdict on a long recording is kept like its maps."""
-        windows, store = self.windows, self.store if len(self.windows) > BATCH else None
-        name = key(**self._facts, answer="verdict")
-        entry = store.get(name) if store is not None else None
+        """Hear all windows, a batch at a time; the verdict is kept like the maps."""
+        windows, name = self.windows, key(**self._facts, answer="verdict")
+        entry = self.store.get(name) if self.store is not None else None
         if entry is not None:
             logits = entry[0]["logits"]
         else:
@@ -160,8 +159,7 @@ class Run:
                 pieces = [cut(self.features.values, window, self.classifier.frontend) for window in windows[batch]]
                 logits[batch] = self.classifier.backend.logits(np.stack(pieces))
                 self._meter.verdict(min(1.0, (start + BATCH) / len(windows)))
-            if store is not None:
-                self._keep(name, {"logits": logits}, {})
+            self._keep(name, {"logits": logits}, {})
         self.prediction = self.classifier.prediction(self.features, logits)
         wanted = self._asked[2]
         self.target = self.prediction.index if wanted is None else self.classifier.card.class_index(wanted)
