@@ -15,6 +15,7 @@ from xai_panel.engine import run as run_module
 from xai_panel.engine.explain import Cancelled, Progress, explain
 from xai_panel.evidence.evidence import Evidence
 from xai_panel.explanation.store import Store
+from xai_panel.methods import compatible
 from xai_panel.signals.errors import SignalError
 
 SINGLE_PASS = ["saliency", "input-x-gradient", "cam", "grad-cam", "grad-cam++", "layer-cam"]
@@ -209,7 +210,8 @@ def test_identical_requests_at_the_same_time_are_computed_once(tmp_path):
     alone = seer()
     explain(alone, radiograph(), ["saliency", "lime"], store=Store(tmp_path / "alone"))
     shared, results, store = seer(), [], Store(tmp_path / "shared")
-    shared.backend.layers()
+    compatible(shared)  # kept with the classifier; threads that come at the same time would each find it out
+    shared.backend.windows = 2  # as many as the first request of the other classifier needed for it
     verdicts = threading.Barrier(3)
     original = shared.prediction
 
