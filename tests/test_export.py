@@ -14,6 +14,7 @@ from questions import listener, radiograph, recording, seer
 from scipy.stats import spearmanr
 
 from xai_panel.engine.explain import explain
+from xai_panel.explanation.accessor import percent
 from xai_panel.explanation.export import read_netcdf, to_csv, to_netcdf, to_png
 from xai_panel.explanation.schema import ATTRIBUTES, SchemaError, merge, validate
 
@@ -100,6 +101,10 @@ def test_a_map_by_name_has_its_units(ds):
     assert one.attrs["units"] == "logit"
     with pytest.raises(ValueError, match="no map of 'cam'; this explanation has: saliency"):
         ds.xai.map("cam")
+
+
+def test_no_verdict_is_certain():
+    assert [percent(p) for p in (0.5, 0.974, 0.99, 0.9951, 1.0)] == ["50%", "97%", "99%", ">99%", ">99%"]
 
 
 def test_agreement_is_spearmans_rank_correlation(ds):
@@ -269,7 +274,8 @@ def test_a_map_of_zeros_can_be_drawn(ds):
 
 
 def test_long_recordings_are_averaged_to_the_width_of_a_picture():
-    from xai_panel.explanation.export import COLUMNS, _thin
+    from xai_panel.explanation.accessor import percent
+from xai_panel.explanation.export import COLUMNS, _thin
 
     values = np.arange(2 * 5001, dtype=np.float32).reshape(2, 5001)
     thin = _thin(values)

@@ -222,6 +222,7 @@ def _explain_one(
     from xai_panel.engine.defaults import default_model
     from xai_panel.engine.explain import explain
     from xai_panel.explanation import export
+    from xai_panel.explanation.accessor import percent
     from xai_panel.signals.read import read_signal
 
     signal = read_signal(path)
@@ -245,7 +246,7 @@ def _explain_one(
             write(ds, to)
             written.append(str(to))
     label, probability = ds.xai.verdict
-    print(f"{path}: {label}, {probability:.0%} by {model}" + (f" -> {', '.join(written)}" if written else ""))
+    print(f"{path}: {label}, {percent(probability)} by {model}" + (f" -> {', '.join(written)}" if written else ""))
     if not written:
         _print_table(_summary(ds))
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _MOST = 1_000_000  # values of a map that are ranked; a two-hour recording has ninety times as many
 
 
+def percent(probability: float) -> str:
+    """A probability as text; no classifier is certain, so none is rounded to 100 %."""
+    return ">99%" if probability > 0.99 else f"{probability:.0%}"
+
+
 @xr.register_dataset_accessor("xai")
 class ExplanationAccessor:
     """Questions to an explanation. Raises `SchemaError` for a dataset that is none."""

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xai_panel.explanation.accessor import percent
 from xai_panel.explanation.schema import DIMS, validate
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def to_png(ds: xr.Dataset, to: str | Path | BinaryIO, dpi: int = 110) -> None:
     label, probability = ds.xai.verdict
     source = ds.attrs["signal_source"] or "signal"
     figure.suptitle(
-        f"{source} · {ds.attrs['model']}: {label}, {probability:.0%} · evidence for «{ds.attrs['target_label']}»",
+        f"{source} · {ds.attrs['model']}: {label}, {percent(probability)} · evidence for «{ds.attrs['target_label']}»",
         color=ink,
         fontsize=12,
     )
