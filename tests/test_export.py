@@ -274,8 +274,7 @@ def test_a_map_of_zeros_can_be_drawn(ds):
 
 
 def test_long_recordings_are_averaged_to_the_width_of_a_picture():
-    from xai_panel.explanation.accessor import percent
-from xai_panel.explanation.export import COLUMNS, _thin
+    from xai_panel.explanation.export import COLUMNS, _thin
 
     values = np.arange(2 * 5001, dtype=np.float32).reshape(2, 5001)
     thin = _thin(values)
