@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,25 +68,28 @@ class MapSource:
     """The maps of one signal as columns of a data source, and their styles as rows of another.
 
     Only what changed is sent: a map that arrives costs its own bytes, not those of the maps that are there already.
+    `values` makes the image of an explanation; default: the map as it is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, values: Callable[[xr.Dataset], NDArray[np.float32]] = map_values) -> None:
         self.maps = ColumnDataSource(data={**placed(Extent(0, 0, 1, 1)), "": [BLANK]})
         self.styles = ColumnDataSource(data=style_columns({}))
-        self._shown: dict[str, xr.Dataset] = {}
+        self._values = values
+        self._shown: dict[str, xr.Dataset | None] = {}
         self._extent = Extent(0, 0, 1, 1)
 
-    def update(self, results: Results, extent: Extent) -> None:
-        """Show these maps, which cover `extent`."""
-        kept = [id for id, old in self._shown.items() if results.get(id) is old]
-        added = {id: [map_values(explanation)] for id, explanation in results.items() if id not in kept}
-        if extent == self._extent and len(kept) == len(self._shown):
+    def update(self, results: Results, extent: Extent, planned: Iterable[str] = ()) -> None:
+        """Show these maps, which cover `extent`; those that are only planned get a blank column."""
+        shown: dict[str, xr.Dataset | None] = {**dict.fromkeys(planned), **results}
+        kept = [id for id, old in self._shown.items() if id in shown and shown[id] is old]
+        added = {id: [BLANK if new is None else self._values(new)] for id, new in shown.items() if id not in kept}
+        if extent == self._extent and set(self._shown) <= set(shown):
             for id, column in added.items():
                 self.maps.data[id] = column
         else:
             columns = {id: self.maps.data[id] for id in kept}
             self.maps.data = {**placed(extent), "": [BLANK], **columns, **added}
-        self._shown, self._extent = dict(results), extent
+        self._shown, self._extent = shown, extent
         self.styles.data = style_columns(results)
 
 
@@ -139,7 +142,7 @@ def thumbnail(picture: NDArray[np.floating], style: MapStyle, values: NDArray[np
 
     under = colorize(fit(picture), GRAY, 0.0, 1.0)
     over = colorize(fit(values), palette(signed=style.signed, transparent=True), style.low, style.high)
-    alpha = over[..., 3:]
+    alpha = 0.75 * over[..., 3:]
     pixels = (over[..., :3] * alpha + under[..., :3] * (1 - alpha)) * 255
     buffer = io.BytesIO()
     Image.fromarray(np.rint(pixels).astype(np.uint8)).save(buffer, "PNG")

@@ -10,6 +10,7 @@ from bokeh.models import (
     ColorBar,
     ColumnDataSource,
     CustomJS,
+    CustomJSTickFormatter,
     FixedTicker,
     GlyphRenderer,
     LinearColorMapper,
@@ -25,7 +26,7 @@ from bokeh.plotting import figure
 from xai_panel.views.picture import Extent
 from xai_panel.views.theme import black_field, color_bar, new_figure
 
-_JS = Path(__file__).parent / "js"
+JS = Path(__file__).parent / "js"
 CONTOUR = "#ffd60a"  # on neither palette, seen on black, gray and white
 BAR_SIDE = 92  # px to the right of the radiograph: room for the color bar, and the same below it
 PROFILE = 150  # px, thickness of the profiles
@@ -33,7 +34,7 @@ PROFILE = 150  # px, thickness of the profiles
 
 def source_of(name: str) -> str:
     """Text of `js/<name>.js`."""
-    return (_JS / f"{name}.js").read_text(encoding="utf-8")
+    return (JS / f"{name}.js").read_text(encoding="utf-8")
 
 
 def script(name: str, **args: Any) -> CustomJS:
@@ -50,8 +51,8 @@ def create_radiograph_plot(
     extent: Extent,
     *,
     units: str,
-) -> tuple[figure, GlyphRenderer, ColorBar]:
-    """The radiograph on black with a map and contours over it: (figure, renderer of the map, its color bar).
+) -> tuple[figure, GlyphRenderer, ColorBar, ScaleBar]:
+    """The radiograph on black with a map and contours over it: (figure, renderer of the map, color bar, scale bar).
 
     picture and shown hold one `image` each with its `x`, `y`, `dw`, `dh`; contours holds `xs` and `ys`.
     """
@@ -66,6 +67,7 @@ def create_radiograph_plot(
         sizing_mode="stretch_both",
         min_height=320,
         lod_threshold=None,
+        name="radiograph",
     )
     fig.toolbar.active_scroll = fig.select_one(WheelZoomTool)
     fig.grid.visible = False
@@ -75,16 +77,22 @@ def create_radiograph_plot(
     over = fig.image(image="image", source=shown, color_mapper=mapper, global_alpha=0.6, **place)
     fig.multi_line("xs", "ys", source=contours, line_color="#000000", line_width=3.5, line_alpha=0.7)
     fig.multi_line("xs", "ys", source=contours, line_color=CONTOUR, line_width=1.75)
-    bar = color_bar(mapper, "", visible=False)
+    bar = color_bar(mapper, "", visible=False, syncable=False, formatter=short_numbers())
     fig.add_layout(bar, "right")
-    if units == "mm":
-        fig.add_layout(scale_bar())
-    return fig, over, bar
+    scale = scale_bar(visible=units == "mm")
+    fig.add_layout(scale)
+    return fig, over, bar, scale
 
 
-def scale_bar() -> ScaleBar:
+def short_numbers() -> CustomJSTickFormatter:
+    """Ticks of a color bar with at most three digits, so that they fit beside it whatever the units."""
+    return CustomJSTickFormatter(code="return String(Number(tick.toPrecision(3))).replaceAll('-', '−')")
+
+
+def scale_bar(*, visible: bool) -> ScaleBar:
     """A scale bar in round millimeters or centimeters, white on the black of the radiograph."""
     return ScaleBar(
+        visible=visible,
         unit="mm",
         location="bottom_left",
         bar_length=0.2,
@@ -111,6 +119,7 @@ def create_profile_plot(profiles: ColumnDataSource, shared: Range, *, along: str
             min_border_right=BAR_SIDE,
             x_axis_label=f"x [{units}]",
             y_axis_label="row, ÷ max |·|",
+            name="row",
         )
         fig.multi_line("xs", "row", source=profiles, **line)
         fig.yaxis.ticker = ticks
@@ -125,6 +134,7 @@ def create_profile_plot(profiles: ColumnDataSource, shared: Range, *, along: str
             y_axis_location=None,
             x_axis_location="above",
             x_axis_label="column, ÷ max |·|",
+            name="column",
         )
         fig.multi_line("column", "ys", source=profiles, **line)
         fig.xaxis.ticker = ticks

@@ -7,6 +7,7 @@ maps, for contours, and for a sharper crop after zooming.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,6 @@ import param
 import xarray as xr
 from bokeh.events import MouseMove, Pan, PanStart, RangesUpdate, Reset, Tap
 from bokeh.models import ColumnDataSource, LinearColorMapper, PanTool
-from bokeh.models.annotations import ScaleBar
 
 from xai_panel.views.maps import MapSource, contour_lines, map_values, placed, strength, style_of
 from xai_panel.views.palettes import GRAY, SIGNS, color_mapper, palette
@@ -26,14 +26,13 @@ from xai_panel.views.radiograph_plots import (
     PROFILE,
     create_profile_plot,
     create_radiograph_plot,
-    scale_bar,
     script,
     source_of,
 )
 from xai_panel.views.session import Session
 from xai_panel.views.theme import cursor_span
 from xai_panel.views.thumbnails import MapThumbnails, thumbnail_entries, waiting_entries
-from xai_panel.views.widgets import readout
+from xai_panel.views.widgets import css, readout
 
 _WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (2, 10)}
 HINT = "Point at the radiograph to read position, intensity and attribution."
@@ -45,7 +44,8 @@ class RadiographState(param.Parameterized):
     signal = param.ClassSelector(class_=xr.DataArray, default=None, doc="The radiograph over (y, x) [mm or px].")
     results = param.Dict(default={}, doc="Method id → explanation with that one map.")
     method = param.String(default="", doc="Id of the map that is laid over, empty before the first is ready.")
-    sign: str = param.Selector(default="both", objects=list(SIGNS), doc="Which part of a signed map is shown.")
+    preferred = param.String(default="grad-cam", doc="Id of the map to lay over as soon as it is there.")
+    sign = param.Selector(default="both", objects=list(SIGNS), doc="Which part of a signed map is shown.")
     opacity = param.Number(default=0.6, bounds=(0, 1), doc="Of the map over the radiograph.")
     contour = param.Boolean(default=False, doc="Draw a line around the strongest pixels of the map.")
     share = param.Number(default=10.0, bounds=(1, 50), doc="Share [%] of the pixels that the contour encloses.")
@@ -100,8 +100,10 @@ class RadiographState(param.Parameterized):
 
     @param.depends("results", watch=True, on_init=True)
     def _choose(self) -> None:
-        """Lay the first map that is ready over the radiograph; keep the chosen one while there is one."""
-        if self.method not in self.results:
+        """Lay the preferred map over the radiograph; until it is there, the first that is ready."""
+        if self.preferred in self.results:
+            self.method = self.preferred
+        elif self.method not in self.results:
             self.method = next(iter(self.results), "")
 
 
@@ -140,11 +142,17 @@ class RadiographViewer(pn.viewable.Viewer):
             (["method", "sign", "contour", "share"], self._show_contours),
             (["center", "width"], self._show_window),
         ):
-            self.state.param.watch(lambda *events, update=update: update(), name)
+            self.state.param.watch(lambda *events, update=update: self._at_once(update), name)
         self._show_signal()
         self._show_results()
         if session is not None:
             self._follow(session)
+
+    @staticmethod
+    def _at_once(update: Callable[[], None]) -> None:
+        """Send all changes in one message, in the order in which they were made."""
+        with pn.io.hold(policy="collect"):
+            update()
 
     def _follow(self, session: Session) -> None:
         session.param.watch(lambda event: setattr(self.state, "signal", event.new), "signal")
@@ -178,7 +186,7 @@ class RadiographViewer(pn.viewable.Viewer):
         self._gray.syncable = False
         self._mapper = color_mapper(-1.0, 1.0, signed=True, transparent=True)
         self._mapper.syncable = False
-        self.figure, self._over, self._bar = create_radiograph_plot(
+        self.figure, self._over, self._bar, self._scale = create_radiograph_plot(
             self._picture, self._gray, self._shown, self._mapper, self._contours, state.extent, units=state.units
         )
         self._row = create_profile_plot(self._profiles, self.figure.x_range, along="x", units=state.units)
@@ -217,15 +225,14 @@ class RadiographViewer(pn.viewable.Viewer):
         self.width = pmui.FloatSlider(label="Width", **thin)
         self.invert = pmui.Switch.from_param(state.param.invert, description="", margin=(2, 10))
         self.drag = pmui.RadioButtonGroup(
-            label="Dragging changes", options={"Pan": "Pan", "Window": "Window"}, value="Pan", size="small", **_WIDE
+            label="Dragging", options=["Pan", "Window"], value="Pan", size="small", **_WIDE
         )
         self.auto = pmui.Button(label="Reset", size="small", variant="text", on_click=lambda _: state.reset_window())
         self.full = pmui.Button(
             label="Full range", size="small", variant="text", on_click=lambda _: state.full_window()
         )
         self.opacity = pmui.FloatSlider.from_param(state.param.opacity, step=0.05, description="", **thin)
-        signs = {"Both signs": "both", "Toward": "toward", "Away": "away"}
-        self.sign = pmui.RadioButtonGroup(label="", options=signs, value=state.sign, size="small", **_WIDE)
+        self.sign = pmui.RadioButtonGroup(label="", options=list(SIGNS), value=state.sign, size="small", **_WIDE)
         self.sign.link(state, value="sign", bidirectional=True)
         self.contour = pmui.Switch.from_param(state.param.contour, description="", margin=(2, 10))
         self.share = pmui.FloatSlider.from_param(
@@ -238,7 +245,7 @@ class RadiographViewer(pn.viewable.Viewer):
             **thin,
         )
         self.thumbnails = MapThumbnails(value=state.method, sizing_mode="stretch_width")
-        self.thumbnails.param.watch(lambda event: setattr(state, "method", event.new), "value")
+        self.thumbnails.param.watch(self._prefer, "value")
         state.param.watch(lambda event: setattr(self.thumbnails, "value", event.new), "method")
         for slider, name in ((self.center, "center"), (self.width, "width")):
             slider.param.watch(lambda event, name=name: setattr(state, name, event.new), "value")
@@ -253,6 +260,11 @@ class RadiographViewer(pn.viewable.Viewer):
         self.map_controls = pn.Column(
             self.sign, self.opacity, self.contour, self.share, sizing_mode="stretch_width", margin=0
         )
+
+    def _prefer(self, event: Any) -> None:
+        """The person has chosen a map."""
+        if event.new != self.state.method:
+            self.state.param.update(method=event.new, preferred=event.new)
 
     def _connect(self) -> None:
         """Everything that the browser does without asking."""
@@ -314,8 +326,8 @@ class RadiographViewer(pn.viewable.Viewer):
         window = {"mapper": self._gray, "center": self.center, "level_width": self.width, "invert": self.invert}
         code = source_of("radiograph_window")
         palettes = {"plain": GRAY, "inverted": GRAY[::-1]}
-        for widget in (self.center, self.width, self.invert):
-            widget.jscallback(args={**window, "palettes": palettes}, value=code)
+        for control in (self.center, self.width, self.invert):
+            control.jscallback(args={**window, "palettes": palettes}, value=code)
         drag = source_of("radiograph_drag")
         grip = {"fig": fig, "mode": self.drag, "center": self.center, "level_width": self.width}
         self._pane.jscallback(args=grip, **{f"event:{event.event_name}": drag for event in (PanStart, Pan)})
@@ -340,10 +352,7 @@ class RadiographViewer(pn.viewable.Viewer):
         units = state.units
         self.figure.yaxis.axis_label = f"y [{units}]"
         self._row.xaxis.axis_label = f"x [{units}]"
-        for bar in self.figure.select(ScaleBar):
-            self.figure.center.remove(bar)
-        if units == "mm":
-            self.figure.add_layout(scale_bar())
+        self._scale.visible = units == "mm"
         gray_units = str(state.image.attrs.get("units", "1"))
         suffix = "" if gray_units in ("", "1") else f" {gray_units}"
         self._axes.data = {
@@ -394,15 +403,12 @@ class RadiographViewer(pn.viewable.Viewer):
         self._contours.data = {"xs": xs, "ys": ys}
 
     def __panel__(self) -> pn.viewable.Viewable:
-        side = pn.Column(
-            self.window_controls,
-            self.map_controls,
-            self.thumbnails,
-            width=300,
-            sizing_mode="stretch_height",
-            scroll="y",
-        )
-        body = pn.Row(self.plots, side, sizing_mode="stretch_both", margin=0)
+        controls = (self.window_controls, self.map_controls, self.thumbnails)
+        self.thumbnails.css_classes = ["thumbnails"]
+        side = pn.Column(*controls, css_classes=["side"], margin=(0, 12, 0, 0), stylesheets=[css("radiograph_side")])
+        self.plots.css_classes = ["plots"]
+        # The controls are beside the plots, or below them on a narrow screen.
+        body = pn.Row(self.plots, side, sizing_mode="stretch_both", margin=0, stylesheets=[css("radiograph")])
         if self._session is not None:
             return body
         return pn.Column(body, self.readout, sizing_mode="stretch_width", height=760)

@@ -17,4 +17,4 @@ p.key.forEach((key, i) => {
   titles[key].text = p.text[i]
   bars[key].setv({title: p.units[i], visible: p.ready[i]})
 })
-point.data = {...point.data}
+point.properties.data.change.emit()  // also when the point is the same

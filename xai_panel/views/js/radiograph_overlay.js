@@ -13,4 +13,4 @@ if (ready) {
 }
 bar.visible = ready
 glyph.global_alpha = opacity
-point.data = {...point.data}
+point.properties.data.change.emit()  // also when the point is the same
