@@ -12,7 +12,7 @@ def _resource(name: str) -> Path:
     for folder in (_PACKAGE / f"_{name}", _PACKAGE.parent / name):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(f"xai_panel was installed without its folder «{name}»; install it again from the wheel or the checkout")
+    raise FileNotFoundError(f"xai_panel was installed without its folder «{name}»; install the wheel or checkout again")
 
 
 def weights_dir() -> Path:
