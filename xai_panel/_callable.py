@@ -17,7 +17,7 @@ class CallableModule(ModuleType):
 def make_callable(name: str) -> None:
     """Let the module `name` be called; it must define `_call`.
 
-    Python binds a subpackage as an attribute of its parent whenever it is imported, so a function of the same name in the
-    parent would be overwritten: the subpackage itself has to answer.
+    Python binds a subpackage as an attribute of its parent whenever it is imported, so a function of the same name in
+    the parent would be overwritten: the subpackage itself has to answer.
     """
     sys.modules[name].__class__ = CallableModule
