@@ -105,14 +105,17 @@ def contour_lines(
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """Lines around the strongest `share` (0…1) of the pixels: their x and y, one array each per line.
 
-    weights (y, x) ≥ 0 at the centers x (columns,) and y (rows,). No line when fewer pixels than that have any weight,
-    so that the level would be zero. Marching squares of contourpy.
+    weights (y, x) ≥ 0 at the centers x (columns,) and y (rows,). Where fewer pixels than that have any weight, the line
+    is around all that have. Marching squares of contourpy.
     """
     from contourpy import contour_generator
 
     level = float(np.quantile(weights, 1.0 - share))
     if level <= 0.0:
-        return [], []
+        positive = weights[weights > 0]
+        if not positive.size:
+            return [], []
+        level = float(positive.min()) / 2
     lines = contour_generator(x=x, y=y, z=weights).lines(level)
     return [line[:, 0] for line in lines], [line[:, 1] for line in lines]
 

@@ -78,8 +78,8 @@ def crop(values: NDArray[np.generic], extent: Extent, view: Extent | None = None
     view = extent if view is None else view
 
     def span(low: float, high: float, start: float, length: float, count: int) -> tuple[int, int]:
-        first = int(np.floor((low - start) / length * count))
-        last = int(np.ceil((high - start) / length * count))
+        first = int(np.floor((low - start) / length * count + 1e-6))  # a millionth of a pixel is rounding
+        last = int(np.ceil((high - start) / length * count - 1e-6))
         return max(0, first), min(count, last)
 
     rows = span(view.top, view.bottom, extent.top, extent.height, height)

@@ -22,11 +22,7 @@ const mean = (image, rows, columns) => {
   }
   return image.means
 }
-const normal = (values) => {
-  let peak = 0
-  for (const v of values) { if (Math.abs(v) > peak) peak = Math.abs(v) }
-  return Array.from(values, (v) => peak > 0 ? v / peak : v)
-}
+const peak_of = (values) => values.peak ??= values.reduce((most, v) => Math.abs(v) > most ? Math.abs(v) : most, 0) || 1
 
 const p = panels.data
 const hidden = new Set(options.data.hidden[0])
@@ -62,9 +58,9 @@ p.key.forEach((key, i) => {
     return
   const xs = Array.from({length: m}, (_, k) => left + (k + 0.5) * width / m)
   if (kind === "audio") {
-    draw(0, i, xs, normal(mean(image, n, m)))
+    draw(0, i, xs, Array.from(mean(image, n, m), (v) => v / peak_of(image.means)))
   } else if (inside) {
-    const peak = Math.max(Math.abs(p.low[i]), Math.abs(p.high[i]))
+    const peak = peak_of(image)
     draw(0, i, xs, Array.from({length: m}, (_, k) => image[r * m + k] / peak))
     draw(1, i, Array.from({length: n}, (_, k) => low + (k + 0.5) * height / n),
       Array.from({length: n}, (_, k) => image[k * m + c] / peak))

@@ -15,6 +15,8 @@ const cell = (source, column, x, y) => {
   return {image, rows, columns, r, c, inside: r >= 0 && r < rows && c >= 0 && c < columns}
 }
 
+const peak_of = (image) => image.peak ??= image.reduce((most, v) => Math.abs(v) > most ? Math.abs(v) : most, 0) || 1
+
 const s = styles.data
 const rows = {id: [], xs: [], row: [], column: [], ys: [], color: [], dash: [], width: [], alpha: []}
 const [chosen] = choice.data.method
@@ -24,7 +26,7 @@ for (const i of order) {
   if (maps.data[s.id[i]] == null)
     continue
   const {image, rows: n, columns: m, r, c, inside} = cell(maps, s.id[i], ...at)
-  const peak = Math.max(Math.abs(s.low[i]), Math.abs(s.high[i]))
+  const peak = peak_of(image)
   rows.id.push(s.id[i])
   rows.xs.push(Array.from({length: m}, (_, k) => left + (k + 0.5) * width / m))
   rows.ys.push(Array.from({length: n}, (_, k) => top + (k + 0.5) * height / n))
