@@ -21,7 +21,7 @@ import panel_material_ui as pmui
 from bokeh.document import Document
 
 from xai_panel.signals.limits import LIMITS
-from xai_panel.views.session import MODALITY_NAMES, Session
+from xai_panel.views.session import MODALITY_NAMES, Notice, Session
 from xai_panel.views.theme import HEADER, NARROW, SIDEBAR, THEME_CONFIG
 from xai_panel.views.widgets import (
     CARD_CSS,
@@ -75,6 +75,15 @@ def new_session(modality: str | None, **options: Any) -> Session:
     session = Session(modality=modality, schedule=scheduler(doc), **options)
     pn.state.on_session_destroyed(lambda _context: session.close())
     return session
+
+
+def when_loaded(react: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A handler that waits until the page has been built.
+
+    Panel drops what a handler changes between the moment in which the browser gets the page and the one in which it
+    reports that it has drawn it (`panel.io.document._drain_unconnected_events`); a quick click would be half lost.
+    """
+    return lambda event: pn.state.onload(lambda: react(event))
 
 
 class Shell:
@@ -165,7 +174,7 @@ class Shell:
         self.verdict = html_pane("", VERDICT_CSS)
         self.verdict.margin = (8, 12, 4, 12)
         self.start = SampleCards(
-            self.session.open_sample,
+            when_loaded(self.session.open_sample),
             samples=[{"id": s.id, "title": s.title, "text": s.description} for s in self._samples],
             margin=(16, 24),
             sizing_mode="stretch_width",
@@ -174,7 +183,7 @@ class Shell:
         self.job = html_pane("", css("job"))
         self.job.param.update(sizing_mode="fixed", width=260, height=22)
         self.progress = pmui.LinearProgress(
-            variant="determinate", value=0, visible=False, width=110, sizing_mode="fixed", margin=(10, 8)
+            variant="determinate", value=0, visible=False, width=110, height=6, sizing_mode="fixed", margin=(14, 8)
         )
         self.status_stop = pmui.Button(
             label="Stop",
@@ -221,7 +230,7 @@ class Shell:
             busy_indicator=None,
             sx={"& .header": {"backgroundColor": HEADER, "color": "#ffffff"}},
         )
-        self.viewport.param.watch(self._fit_drawer, "narrow")
+        self.viewport.param.watch(when_loaded(self._fit_drawer), "narrow")
         self.page.param.watch(lambda _event: self._draw_nav(), "dark_theme")
         self._draw_nav()
 
@@ -229,15 +238,15 @@ class Shell:
 
     def _watch(self) -> None:
         session = self.session
-        self.sample.param.watch(self._pick, "value")
-        self.upload.param.watch(self._uploaded, "value")
+        self.sample.param.watch(when_loaded(self._pick), "value")
+        self.upload.param.watch(when_loaded(self._uploaded), "value")
         self.model.param.watch(lambda event: session.set_model(event.new), "value")
         self.target.param.watch(
             lambda event: session.set_target(None if event.new == PREDICTED else event.new), "value"
         )
         self.layer.param.watch(lambda event: session.set_options(layer=event.new or None), "value")
         self.seed.param.watch(lambda event: session.set_options(seed=event.new), "value")
-        self.picker.param.watch(lambda event: session.param.update(methods=list(event.new)), "value")
+        self.picker.param.watch(when_loaded(lambda event: session.param.update(methods=list(event.new))), "value")
         self.run.on_click(lambda _event: session.explain())
         self.halt.on_click(lambda _event: session.stop())
         self.status_stop.on_click(lambda _event: session.stop())
@@ -255,6 +264,17 @@ class Shell:
         self._draw_methods()
         self._draw_job()
         self._draw_model()
+        pn.state.onload(self._open_linked)
+
+    def _open_linked(self) -> None:
+        """Open the sample that the address names: `audio?sample=speech`."""
+        arguments = pn.state.session_args.get("sample", []) if pn.state.curdoc else []
+        for id in (argument.decode() for argument in arguments[:1]):
+            if any(sample.id == id for sample in self._samples):
+                self.session.open_sample(id)
+            else:
+                known = ", ".join(sample.id for sample in self._samples)
+                self.session.notice = Notice("warning", f"There is no sample «{id}» on this page; there are: {known}.")
 
     def _pick(self, event: Any) -> None:
         if event.new and (self.session.sample is None or self.session.sample.id != event.new):

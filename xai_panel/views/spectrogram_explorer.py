@@ -219,6 +219,8 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         self.wave.xaxis.visible = False
 
         figures = {"wave": self.wave, "picture": self.picture, "profile": self.profile}
+        for name, fig in {**figures, "spectral": self.spectral, "overview": self.overview}.items():
+            fig.name = name
         self.cursors = [cursor_span("height") for _ in figures]
         self.heads = [cursor_span("height", color=PLAYHEAD, width=2) for _ in figures]
         self.levels = [cursor_span("width"), cursor_span("width")]
