@@ -30,6 +30,7 @@ from xai_panel.views import palettes, widgets
 from xai_panel.views import spectrogram as sg
 from xai_panel.views.player import MOST_BYTES, playable, wav_bytes
 from xai_panel.views.session import DEFAULT_METHODS, Session, combined, excerpt, most_telling
+from xai_panel.views.shell import Shell
 from xai_panel.views.spectrogram_explorer import SpectrogramExplorer
 
 RATE = 16_000
@@ -363,6 +364,26 @@ def test_stop_keeps_the_maps_that_are_ready() -> None:
     assert desk.queue.jobs[1].methods == [id for id in DEFAULT_METHODS if id != "grad-cam"]
 
 
+def test_a_verdict_can_be_stopped_and_asked_for_again() -> None:
+    gate, waiting = threading.Event(), threading.Event()
+
+    def slow(id: str) -> Any:
+        waiting.set()
+        assert gate.wait(20)
+        return detector(id)
+
+    desk = Desk(load=slow)
+    desk.session.open_signal(tone())
+    desk.clock.run_until(lambda: desk.session.state == "running")
+    assert waiting.wait(20)
+    desk.session.stop()
+    gate.set()
+    assert desk.session.state == "stopped" and desk.session.prediction is None
+    desk.session.explain()
+    desk.clock.run_until(lambda: len(desk.queue.jobs) == 1)
+    assert desk.session.prediction is not None
+
+
 def test_late_answers_about_another_signal_are_dropped() -> None:
     desk = Desk()
     desk.open(tone(1.0))
@@ -616,6 +637,67 @@ def test_known_intervals_are_marked(explorer: tuple[Desk, SpectrogramExplorer]) 
     desk.clock.run_until(lambda: bool(view.truth.data["left"]))
     ((start, stop),) = sample.truth["intervals"]
     assert (view.truth.data["left"], view.truth.data["right"]) == ([start], [stop])
+
+
+# the shell around it
+
+
+def shell(desk: Desk) -> Shell:
+    return Shell(desk.session, SpectrogramExplorer(desk.session), page="audio")
+
+
+def test_the_page_invites_then_shows_the_verdict_with_its_caveat() -> None:
+    desk = Desk()
+    page = shell(desk)
+    assert page.start.visible and not page.body.visible and "Pick a sample" in page.verdict.object
+    desk.open(tone())
+    assert not page.start.visible and page.body.visible
+    assert desk.session.prediction.label in page.verdict.object and "Made for tests." in page.verdict.object
+    assert list(page.target.options.values()) == [-1, 0, 1]
+
+
+def test_run_counts_what_is_missing_and_stop_works_while_it_runs() -> None:
+    desk = Desk()
+    page = shell(desk)
+    assert page.run.disabled and page.halt.disabled
+    desk.open(tone())
+    assert page.run.disabled and not page.halt.disabled and page.progress.visible
+    page.halt.clicks += 1
+    assert desk.queue.jobs[0].cancelled and page.run.label == f"Run ({len(DEFAULT_METHODS)})"
+    page.picker.value = [*DEFAULT_METHODS, "lime"]
+    assert page.run.label == f"Run ({len(DEFAULT_METHODS) + 1})" and not page.run.disabled
+    page.run.clicks += 1
+    assert desk.queue.jobs[1].methods == page.picker.value
+
+
+def test_a_message_is_shown_and_goes_with_the_next_signal() -> None:
+    desk = Desk()
+    page = shell(desk)
+    desk.upload("note.wav", b"text")
+    assert page.alert.visible and "note.wav" in page.alert.object and page.alert.severity == "error"
+    desk.open(tone())
+    assert not page.alert.visible
+
+
+def test_another_class_is_explained_when_it_is_chosen() -> None:
+    desk = Desk()
+    page = shell(desk)
+    desk.open(tone())
+    other = 1 - desk.session.prediction.index
+    page.target.value = other
+    assert desk.queue.jobs[-1].calls["target"] == other
+    page.target.value = -1
+    assert desk.session.target is None and desk.queue.jobs[-1].calls["target"] == 1 - other
+
+
+def test_a_page_without_a_classifier_still_shows_the_signal() -> None:
+    clock = Clock()
+    session = Session(modality="audio", schedule=clock.schedule, queue=HandQueue(), cards=[])
+    page = Shell(session, SpectrogramExplorer(session), page="audio")
+    session.open_signal(tone(), "tone.wav")
+    clock.run_until(lambda: session.signal is not None)
+    assert page.body.visible and "There is no classifier for a recording yet" in page.verdict.object
+    assert page.run.disabled
 
 
 # what is written

@@ -265,7 +265,11 @@ class Session(param.Parameterized):
         """Run the methods (default: the chosen ones) that have no map yet; maps appear in `results` one by one."""
         if methods is not None:
             self.methods = list(methods)
-        if self.signal is None or self.classifier is None or self.prediction is None:
+        if self.signal is None:
+            return
+        if self.prediction is None:
+            if self.state not in ("queued", "running"):  # stopped, or failed, before the verdict
+                self._submit_prediction()
             return
         wanted = [id for id in self.methods if id not in self.results and self.available.get(id) is True]
         self._cancel_job()
@@ -281,8 +285,10 @@ class Session(param.Parameterized):
             self._fail(run, error)
 
     def stop(self) -> None:
-        """Stop the running job; the maps that are ready stay."""
+        """Stop what is running; the maps that are ready stay."""
         if self.state in ("queued", "running"):
+            if self.prediction is None:
+                self._run += 1  # the verdict is on its way in a thread; it will be dropped
             self._cancel_job()
             self.param.update(state="stopped", message="Stopped")
 

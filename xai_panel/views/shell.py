@@ -118,6 +118,7 @@ class Shell:
         noun = MODALITY_NAMES[session.modality] if session.modality else "file"
         self.upload = pmui.FileInput(
             label=f"Upload a {noun}",
+            uploaded_label=f"Upload a {noun}",
             accept=",".join(ACCEPTED[kind][1] for kind in kinds),
             icon="upload_file",
             variant="outlined",
@@ -169,7 +170,13 @@ class Shell:
 
     def _build_main(self) -> None:
         self.alert = pmui.Alert(
-            title="", severity="error", closeable=True, visible=False, margin=(8, 12, 0, 12), **_STRETCH
+            title="",
+            severity="error",
+            closeable=True,
+            visible=False,
+            margin=(8, 12, 0, 12),
+            sx={"py": 0, "alignItems": "center", "& p": {"my": "6px"}},
+            **_STRETCH,
         )
         self.verdict = html_pane("", VERDICT_CSS)
         self.verdict.margin = (8, 12, 4, 12)
@@ -255,7 +262,7 @@ class Shell:
             ["signal", "signal_name", "prediction", "opening", "model_problem", "state", "sample"],
         )
         session.param.watch(lambda *_: self._draw_notice(), "notice")
-        session.param.watch(lambda *_: self._draw_methods(), ["available", "methods", "results", "state", "prediction"])
+        session.param.watch(lambda *_: self._draw_methods(), ["available", "methods", "results", "state", "signal"])
         session.param.watch(lambda *_: self._draw_job(), ["state", "fraction", "message", "opening"])
         session.param.watch(lambda *_: self._draw_model(), ["model_id", "prediction", "target"])
         session.param.watch(lambda *_: self._draw_sample(), "signal")
@@ -321,8 +328,8 @@ class Shell:
             text = INVITATION[session.modality]
         elif session.model_problem:
             text = f"No verdict: {session.model_problem}"
-        elif session.state == "failed":
-            text = "No verdict."
+        elif session.state in ("failed", "stopped"):
+            text = f"{session.signal_name}: no verdict. «Run» asks the classifier again."
         elif session.card is None:
             text = "No verdict: there is no classifier for this signal yet."
         else:
@@ -346,7 +353,10 @@ class Shell:
         missing = [id for id in session.methods if id not in session.results and session.available.get(id) is True]
         working = session.state in ("queued", "running")
         self.run.param.update(
-            disabled=working or not missing or session.prediction is None,
+            disabled=working
+            or session.signal is None
+            or session.model_problem != ""
+            or (session.prediction is not None and not missing),
             label=f"Run ({len(missing)})" if missing else "Run",
         )
         self.halt.disabled = not working

@@ -93,7 +93,7 @@ class Envelope:
         tail = self.wave[self._low.size * BLOCK :]
         return float(max(np.abs(edges).max(), np.abs(tail).max(initial=0.0), 2.0**-15))
 
-    def view(self, t0: float, t1: float, columns: int = COLUMNS) -> dict[str, NDArray[np.float32]]:
+    def view(self, t0: float, t1: float, columns: int = COLUMNS) -> dict[str, NDArray[Any]]:
         """Zigzag line (`t` [s], `y` [full scale]) through the lows and highs of [t0, t1]; the samples when they fit.
 
         Times are relative to the recording's own axis and are clipped to it.
@@ -146,7 +146,7 @@ def window_length(rate: float) -> int:
 
 
 def power_columns(
-    wave: NDArray[np.float32], rate: float, times: NDArray[np.float64], span: float
+    wave: NDArray[np.float32], rate: float, times: NDArray[np.floating], span: float
 ) -> NDArray[np.float32]:
     """Power spectra (bins, columns) around `times` [s from the first sample]; a full-scale sine has power 1.
 
@@ -166,7 +166,8 @@ def power_columns(
         frames = np.where(inside, wave[np.clip(index, 0, wave.size - 1)], np.float32(0.0))
         spectrum = np.fft.rfft(frames * hann, axis=1).astype(np.complex64)
         power += (np.abs(spectrum).T * scale) ** 2
-    return power / count
+    power /= np.float32(count)
+    return power
 
 
 def level(power: ArrayLike) -> NDArray[np.float32]:

@@ -131,7 +131,9 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         )
         self.overview.yaxis.ticker = FixedTicker(ticks=[0, 1])
         self.overview.ygrid.ticker = FixedTicker(ticks=[0.5])
-        self.explained = [BoxAnnotation(fill_color=BAND_COLOR, fill_alpha=0.25, visible=False) for _ in range(2)]
+        self.explained = [
+            BoxAnnotation(inverted=True, fill_color=BAND_COLOR, fill_alpha=0.3, visible=False) for _ in range(2)
+        ]
         self.overview.add_layout(self.explained[0])
 
         self.wave = self._time_figure(height=104, tools=[_zoom(), BoxSelectTool(dimensions="width", overlay=_no_box())])
@@ -580,8 +582,8 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             "reach": style.high / step,
             "color": style.color,
             "dash": style.dash,
-            "width": 1.25,
-            "alpha": 0.5,
+            "width": 1.0,
+            "alpha": 0.4,
             "t": time,
             "p": sg.normalized(profiles["time"]),
             "f": sg.position(attribution["frequency"].values, self.scale),
@@ -619,8 +621,8 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         if interval is not None:
             self.note.object = (
                 f"<div>The recording lasts {_clock(session.duration)}; at most {EXPLAIN_SECONDS:.0f} s are explained "
-                f"at once, now {_clock(interval[0])}–{_clock(interval[1])} (shaded). Drag over the waveform to select "
-                "another stretch; double-click a plot to see all of the recording.</div>"
+                f"at once, now {_clock(interval[0])}–{_clock(interval[1])} (the rest is shaded). Drag over the "
+                "waveform to select another stretch; double-click a plot to see all of the recording.</div>"
             )
             if interval != self._shown_interval:
                 self.x_range.update(start=interval[0], end=interval[1])

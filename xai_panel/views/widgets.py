@@ -92,6 +92,7 @@ def readout() -> Div:
         syncable=False,
         sizing_mode="stretch_width",
         height=22,
+        margin=0,
         stylesheets=[css("readout")],
     )
 

@@ -23,8 +23,8 @@ export default ({ state, lines, maps, image, mapper, palettes, bars }) => {
   image.visible = there
   bars.text = there ? bars.tags[0] + lines.data.bar[row] : bars.tags[0]
 
-  const widths = lines.data.id.map((name) => (name === id ? 3 : 1.25))
-  const alphas = lines.data.id.map((name) => (name === id ? 1 : 0.5))
+  const widths = lines.data.id.map((name) => (name === id ? 3 : 1))
+  const alphas = lines.data.id.map((name) => (name === id ? 1 : 0.4))
   if (widths.some((w, i) => w !== lines.data.width[i])) {
     lines.data.width = widths
     lines.data.alpha = alphas
