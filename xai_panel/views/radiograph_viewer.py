@@ -330,7 +330,8 @@ class RadiographViewer(pn.viewable.Viewer):
             control.jscallback(args={**window, "palettes": palettes}, value=code)
         drag = source_of("radiograph_drag")
         grip = {"fig": fig, "mode": self.drag, "center": self.center, "level_width": self.width}
-        self._pane.jscallback(args=grip, **{f"event:{event.event_name}": drag for event in (PanStart, Pan)})
+        for event in (PanStart, Pan):  # one at a time: Panel registers only the last of several
+            self._pane.jscallback(args=grip, **{f"event:{event.event_name}": drag})
         self.drag.jscallback(
             args={"pan": fig.select_one({"type": PanTool})}, value="pan.active = source.value === 'Pan'"
         )
