@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -105,8 +106,18 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
-# Messages that are no fault of the pages, each with its reason. Nothing is tolerated at the moment.
-TOLERATED: tuple[str, ...] = ()
+# What is no fault of the pages, each with its reason.
+TOLERATED: tuple[str, ...] = ()  # in the browser's console: nothing
+TOLERATED_ERRORS = (  # in the server's log
+    "tornado.websocket.WebSocketClosedError",  # the browser left while something was being sent to it
+    "tornado.iostream.StreamClosedError",  # the cause of the one above
+)
+
+
+def server_faults(logged: str) -> list[str]:
+    """The log, when it has an error that is not tolerated."""
+    errors = re.findall(r"^([\w.]+(?:Error|Exception|Interrupt))\b", logged, re.MULTILINE)
+    return [f"server: {logged}"] if set(errors) - set(TOLERATED_ERRORS) else []
 
 
 @pytest.fixture
@@ -132,7 +143,5 @@ def page(chromium: Browser, server: Server) -> Iterator[Page]:
     before = len(server.written())
     yield opened
     context.close()
-    logged = server.written()[before:]
-    if "Traceback" in logged:
-        faults.append(f"server: {logged}")
+    faults += server_faults(server.written()[before:])
     assert not faults, "\n".join(faults)

@@ -160,8 +160,7 @@ def test_a_real_recording_is_explained_and_the_cursor_reads_its_numbers(page: Pa
     assert area["end"] == pytest.approx(signal.sizes["time"] / signal.attrs["sampling_rate"])
 
     attribution = ds["attribution"][0]
-    column = int(attribution.max("frequency").argmax())
-    row = int(attribution[:, column].argmax())
+    row, column = np.unravel_index(attribution.values.argmax(), attribution.shape)
     from xai_panel.views.spectrogram import mel
 
     brightest = float(attribution["time"][column])
@@ -212,7 +211,6 @@ def test_the_player_plays_seeks_and_plays_the_selection(page: Page) -> None:
     wait_for_map(page)
     audio = page.locator("audio")
     page.get_by_role("button", name="Play", exact=True).click()
-    page.wait_for_function("() => true")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     before = audio.evaluate("a => a.currentTime")
     page.wait_for_timeout(700)
@@ -337,6 +335,7 @@ def test_a_click_on_a_page_that_is_still_being_drawn_is_not_lost(page: Page) -> 
 def test_a_link_opens_a_sample(page: Page) -> None:
     page.goto("/audio?sample=speech-lpc")
     expect(page.locator(".verdict .name")).to_contain_text("LPC")
+    wait_for_all(page)
     page.goto("/audio?sample=nothing")
     expect(page.get_by_role("alert")).to_contain_text("no sample «nothing»")
 
