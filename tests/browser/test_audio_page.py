@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,6 @@ def point(frame: dict[str, Any], x: float, y: float) -> tuple[float, float]:
 
 def shot(page: Page, frame: dict[str, Any]) -> np.ndarray:
     """Pixels (rows, columns, 3) of a frame."""
-    import io
-
     from PIL import Image
 
     clip = {
@@ -239,6 +238,48 @@ def test_the_player_plays_seeks_and_plays_the_selection(page: Page) -> None:
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible(timeout=20_000)
     page.wait_for_timeout(int(1000 * (stop - start)) + 500)
     assert audio.evaluate("a => [a.paused, a.currentTime]") == [True, pytest.approx(stop, abs=0.05)]
+
+
+def test_a_long_recording_is_explained_in_part_and_the_part_can_be_chosen(page: Page) -> None:
+    import soundfile
+
+    from xai_panel.signals.synthetic import load_sample
+
+    parts = [load_sample(id).values for id in ("speech", "speech-lpc", "speech-spoofed-stretch")]
+    file = io.BytesIO()
+    soundfile.write(file, np.concatenate(parts * 5), 16_000, format="FLAC")
+    open_page(page)
+    upload(page, {"name": "long.flac", "mimeType": "audio/flac", "buffer": file.getvalue()})
+    expect(page.get_by_text("At most 30 s are explained at once")).to_be_visible()
+    wait_for_map(page)
+    areas = frames(page)
+    assert areas["picture"]["end"] - areas["picture"]["start"] <= 30.01
+    assert areas["overview"]["end"] == pytest.approx(80.0)
+
+    page.get_by_role("button", name="Play", exact=True).click()  # the sound is sent now
+    audio = page.locator("audio")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.wait_for_timeout(500)
+    assert audio.evaluate("a => a.currentTime > 0.2 && Math.abs(a.duration - 80) < 0.01")
+    page.get_by_role("button", name="Pause").click()
+
+    page.mouse.dblclick(*point(areas["picture"], 0.5, 0.5))
+    page.wait_for_timeout(500)
+    wave = frames(page)["wave"]
+    assert (wave["start"], wave["end"]) == (0, pytest.approx(80.0))
+    button = page.get_by_role("button", name="Explain the selection")
+    expect(button).to_be_disabled()
+    page.mouse.move(*point(wave, 0.5, 0.5))
+    page.mouse.down()
+    page.mouse.move(*point(wave, 0.52, 0.5))
+    page.mouse.move(*point(wave, 0.55, 0.5))
+    page.mouse.up()
+    button.click()
+    expect(page.get_by_text("now 0:40.0–0:44.0 of 1:20.0")).to_be_visible()
+    wait_for_map(page)
+    wait_for_all(page)
+    chosen = frames(page)["picture"]
+    assert (chosen["start"], chosen["end"]) == (pytest.approx(40, abs=0.1), pytest.approx(44, abs=0.1))
 
 
 def test_a_bad_file_gets_a_message_and_the_page_keeps_its_state(page: Page) -> None:

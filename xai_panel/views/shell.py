@@ -188,9 +188,16 @@ class Shell:
         )
         self.body = pn.Column(self.view, visible=False, sizing_mode="stretch_both", margin=0)
         self.job = html_pane("", css("job"))
-        self.job.param.update(sizing_mode="fixed", width=260, height=22)
+        self.job.param.update(sizing_mode="fixed", width=260, height=22, align="center")
         self.progress = pmui.LinearProgress(
-            variant="determinate", value=0, visible=False, width=110, height=6, sizing_mode="fixed", margin=(14, 8)
+            variant="determinate",
+            value=0,
+            visible=False,
+            width=110,
+            height=6,
+            sizing_mode="fixed",
+            margin=(0, 8),
+            align="center",
         )
         self.status_stop = pmui.Button(
             label="Stop",
@@ -202,10 +209,13 @@ class Shell:
             sizing_mode="fixed",
             width=84,
             height=30,
+            align="center",
         )
         readout = getattr(self.view, "readout", None)
         self.status = pn.Row(
-            pn.pane.Bokeh(readout, sizing_mode="stretch_width", margin=0) if readout is not None else pn.HSpacer(),
+            pn.pane.Bokeh(readout, sizing_mode="stretch_width", margin=0, align="center")
+            if readout is not None
+            else pn.HSpacer(),
             self.job,
             self.progress,
             self.status_stop,

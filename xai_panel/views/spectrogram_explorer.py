@@ -620,9 +620,9 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             }
         if interval is not None:
             self.note.object = (
-                f"<div>The recording lasts {_clock(session.duration)}; at most {EXPLAIN_SECONDS:.0f} s are explained "
-                f"at once, now {_clock(interval[0])}–{_clock(interval[1])} (the rest is shaded). Drag over the "
-                "waveform to select another stretch; double-click a plot to see all of the recording.</div>"
+                f"<div>At most {EXPLAIN_SECONDS:.0f} s are explained at once, now {_clock(interval[0])}–"
+                f"{_clock(interval[1])} of {_clock(session.duration)} (the rest is shaded). Drag over the waveform to "
+                "select another stretch; double-click to see all.</div>"
             )
             if interval != self._shown_interval:
                 self.x_range.update(start=interval[0], end=interval[1])
