@@ -56,9 +56,10 @@ class TestFigures:
     def test_the_interval_draws_whole_groups(self) -> None:
         scores = np.repeat([0.0, 1.0, 0.4, 0.6], 50)
         positive = np.repeat([False, True, True, False], 50)
-        few = evaluate.bootstrap_interval(scores, positive, np.repeat(np.arange(4), 50))
+        few = evaluate.bootstrap_interval(scores, positive, np.repeat(np.arange(20), 10))
         many = evaluate.bootstrap_interval(scores, positive, np.arange(200))
-        assert few[1] - few[0] > 2 * (many[1] - many[0])
+        assert few[1] - few[0] > 2 * (many[1] - many[0]) > 0
+        assert evaluate.bootstrap_interval(scores, positive, np.repeat(np.arange(9), 25)[:200]) == []
 
 
 class TestSplits:

@@ -60,9 +60,14 @@ def calibration_error(probability: Floats, positive: NDArray[np.bool_], bins: in
 def bootstrap_interval(
     scores: Floats, positive: NDArray[np.bool_], groups: NDArray[Any], draws: int = 500, seed: int = 0
 ) -> list[float]:
-    """95 % interval of the AUROC; whole groups (patients, speakers) are drawn: their items depend on each other."""
+    """95 % interval of the AUROC; whole groups (patients, speakers) are drawn: their items depend on each other.
+
+    Empty for fewer than ten groups, which say nothing about groups that were not seen.
+    """
     rng = np.random.default_rng(seed)
     names, inverse = np.unique(groups, return_inverse=True)
+    if names.size < 10:
+        return []
     members = [np.flatnonzero(inverse == k) for k in range(names.size)]
     values = []
     for _ in range(draws):
