@@ -16,6 +16,7 @@ from bokeh.models import Image
 from maps_for_views import explanation, radiograph, recording_features, single_maps
 
 from xai_panel.models.card import Card
+from xai_panel.models.classifier import Prediction
 from xai_panel.views import spectrogram as sg
 from xai_panel.views.comparison import (
     Cell,
@@ -304,3 +305,15 @@ def test_the_second_session_follows_the_first() -> None:
     assert asked[-1] == ("stop",)
     choice._select.value = ""
     assert second.signal is None and second.results == {}
+
+
+def test_the_second_verdict_is_shown_beside_the_first() -> None:
+    _, second, choice = pair()
+    second.open_signal = lambda signal, name="": None  # type: ignore[method-assign]
+    assert not choice.verdict.visible
+    second.param.update(model_id="b", signal=radiograph(SHAPE))
+    assert choice.verdict.visible and "B: asking the classifier…" in choice.verdict.object
+    second.prediction = Prediction(
+        ("no", "yes"), np.array([0.0, 1.0]), np.array([0.1, 0.9]), np.empty((0, 2)), np.zeros((1, 2)), np.zeros((1, 2))
+    )
+    assert "90 %" in choice.verdict.object and ">yes<" in choice.verdict.object

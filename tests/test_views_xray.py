@@ -169,7 +169,7 @@ def test_maps_of_another_signal_take_the_place_of_the_old_ones() -> None:
     first, second = radiograph(SHAPE), radiograph((16, 16))
     source.update(single_maps(first, {"grad-cam": np.ones(SHAPE), "lime": np.ones(SHAPE)}), extent_of(first))
     source.update(single_maps(second, {"lime": np.zeros((16, 16))}), extent_of(second))
-    assert set(source.maps.data) == {"", "x", "y", "dw", "dh", "lime"}
+    assert source.maps.data["grad-cam"][0] is BLANK and source.styles.data["id"] == ["lime"]
     assert source.maps.data["lime"][0].shape == (16, 16) and source.maps.data["dw"] == [16.0]
 
 

@@ -39,7 +39,7 @@ from xai_panel.views.picture import Extent, compact, crop, extent_of
 from xai_panel.views.radiograph_plots import JS, script
 from xai_panel.views.session import Session
 from xai_panel.views.theme import cursor_span
-from xai_panel.views.widgets import css, readout
+from xai_panel.views.widgets import VERDICT_CSS, css, empty_verdict_html, html_pane, readout, verdict_html
 
 HINT = "Point at a map: all maps show their value there."
 SHARP = 640  # px, largest side of the radiograph under the maps
@@ -143,6 +143,7 @@ class Comparison(pn.viewable.Viewer):
         self.state = ComparisonState(columns=[column_of(explanation) for explanation in explanations])
         self.readout = readout()
         self.drawer: list[pn.viewable.Viewable] = []
+        self._above: list[pn.viewable.Viewable] = []
         self._session, self._second = session, second
         self._cells: list[Cell] = []
         self._axes: Axes | None = None
@@ -235,7 +236,9 @@ class Comparison(pn.viewable.Viewer):
         signs = {sign: palette(signed=True, transparent=True, sign=sign) for sign in SIGNS}
         palettes = {"signed": signs, "unsigned": {"both": palette(signed=False, transparent=True)}}
         shared = {"panels": self._panels, "options": self._options, "point": self._point}
-        self._draw = script("compare_draw", **shared, mappers={}, glyphs={}, titles={}, bars={}, palettes=palettes)
+        self._draw = script(
+            "compare_draw", **shared, figures={}, mappers={}, glyphs={}, titles={}, bars={}, palettes=palettes
+        )
         self._follow = script(
             "compare_follow",
             **shared,
@@ -272,6 +275,7 @@ class Comparison(pn.viewable.Viewer):
         if self._second is not None:
             second = SecondClassifier(session, self._second)
             self.drawer = [second.choice]
+            self._above = [second.verdict]
             self._second.param.watch(lambda *_: self._collect(), names)
         self._collect()
 
@@ -382,9 +386,10 @@ class Comparison(pn.viewable.Viewer):
             if cell.key not in self._plots:
                 self._plots[cell.key] = self._new_plot(cell, axes)
         self._cells = cells
-        plots = {cell.key: self._plots[cell.key] for cell in cells}
+        plots = self._plots = {cell.key: self._plots[cell.key] for cell in cells}
         self._draw.args = {
             **self._draw.args,
+            "figures": {key: plot.figure for key, plot in plots.items()},
             "mappers": {key: plot.mapper for key, plot in plots.items()},
             "glyphs": {key: plot.renderer.glyph for key, plot in plots.items()},
             "titles": {key: plot.title for key, plot in plots.items()},
@@ -465,7 +470,7 @@ class Comparison(pn.viewable.Viewer):
         as_grid(bottom, 640)
         # While the maps scroll, their profiles stay in sight at the lower edge.
         lines = pn.Column(self.legend, self.profiles, sizing_mode="stretch_width", margin=0, styles=_STICKY)
-        parts = [self.controls, self.grid, lines, bottom]
+        parts = [*self._above, self.controls, self.grid, lines, bottom]
         if self._session is None:
             parts.append(pn.pane.Bokeh(self.readout, sizing_mode="stretch_width"))
         return pn.Column(*parts, sizing_mode="stretch_width", margin=(0, 8))
@@ -474,19 +479,22 @@ class Comparison(pn.viewable.Viewer):
 class SecondClassifier:
     """Keeps a second session on the signal, methods and class of the first, for the classifier that a person adds.
 
-    `choice` is the control of it.
+    `choice` is the control of it, `verdict` shows what it says.
     """
 
     def __init__(self, first: Session, second: Session) -> None:
         self.first, self.second = first, second
         self._select = pmui.Select(label="Second classifier", options={"None": ""}, value="", size="small", **_WIDE)
         self.choice = pn.Column(self._select, sizing_mode="stretch_width", margin=(12, 16, 4, 16))
+        self.verdict = html_pane("", VERDICT_CSS, visible=False)
         self._select.param.watch(lambda *_: self._open(), "value")
         first.param.watch(lambda *_: self._offer(), ["model_id", "signal"])
         first.param.watch(lambda *_: self._open(), "signal")
         first.param.watch(lambda event: setattr(second, "methods", list(event.new)), "methods")
         first.param.watch(self._state, "state")
         first.param.watch(lambda event: second.set_target(event.new), "target")
+        second.param.watch(lambda *_: self._draw_verdict(), ["signal", "prediction", "model_problem", "state"])
+        second.param.watch(lambda event: setattr(first, "notice", event.new), "notice")
         second.methods = list(first.methods)
         self._offer()
 
@@ -508,6 +516,24 @@ class SecondClassifier:
             if second.model_id != self._select.value:
                 second.set_model(self._select.value)
             second.open_signal(first.signal, first.signal_name)
+
+    def _draw_verdict(self) -> None:
+        session, card = self.second, self.second.card
+        self.verdict.visible = session.signal is not None and card is not None
+        if not self.verdict.visible:
+            return
+        prediction = session.prediction
+        if prediction is None:
+            waiting = "no verdict" if session.state in ("failed", "stopped") else "asking the classifier…"
+            self.verdict.object = empty_verdict_html(f"{card.title}: {session.model_problem or waiting}")
+            return
+        self.verdict.object = verdict_html(
+            label=prediction.label,
+            probability=prediction.probability,
+            finding=prediction.index == card.positive,
+            name=card.title,
+            caveat=card.caveat or card.summary,
+        )
 
     def _state(self, event: Any) -> None:
         if event.new == "queued":

@@ -36,7 +36,7 @@ from xai_panel.views.theme import black_field, color_bar, new_figure
 COLUMNS = 1024  # most columns of a map that are sent
 CELL = {"audio": 216, "radiograph": 290}  # px, height of one map
 PROFILE = 190  # px, height of the profiles
-BAR_SIDE = 78  # px at the right of a map: its color bar
+BAR_SIDE = 88  # px at the right of a map: its color bar
 
 
 @dataclass(frozen=True)

@@ -79,15 +79,18 @@ class MapSource:
         self._extent = Extent(0, 0, 1, 1)
 
     def update(self, results: Results, extent: Extent, planned: Iterable[str] = ()) -> None:
-        """Show these maps, which cover `extent`; those that are only planned get a blank column."""
-        shown: dict[str, xr.Dataset | None] = {**dict.fromkeys(planned), **results}
-        kept = [id for id, old in self._shown.items() if id in shown and shown[id] is old]
+        """Show these maps, which cover `extent`; those that are only planned, or are gone, have a blank column.
+
+        A column is never dropped: figures that draw it may still be on the page.
+        """
+        shown: dict[str, xr.Dataset | None] = {**dict.fromkeys(self._shown), **dict.fromkeys(planned), **results}
+        kept = [id for id, old in self._shown.items() if shown[id] is old]
         added = {id: [BLANK if new is None else self._values(new)] for id, new in shown.items() if id not in kept}
-        if extent == self._extent and set(self._shown) <= set(shown):
+        if extent == self._extent:
             for id, column in added.items():
                 self.maps.data[id] = column
         else:
-            columns = {id: self.maps.data[id] for id in kept}
+            columns: dict[str, Any] = {id: self.maps.data[id] for id in kept}
             self.maps.data = {**placed(extent), "": [BLANK], **columns, **added}
         self._shown, self._extent = shown, extent
         self.styles.data = style_columns(results)
@@ -116,7 +119,7 @@ def contour_lines(
         if not positive.size:
             return [], []
         level = float(positive.min()) / 2
-    lines = contour_generator(x=x, y=y, z=weights).lines(level)
+    lines: Any = contour_generator(x=x, y=y, z=weights).lines(level)
     return [line[:, 0] for line in lines], [line[:, 1] for line in lines]
 
 

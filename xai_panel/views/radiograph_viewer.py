@@ -298,6 +298,7 @@ class RadiographViewer(pn.viewable.Viewer):
             plot.js_on_event(MouseMove, script("radiograph_point", point=self._point, x=x, y=y))
         overlay = script(
             "radiograph_overlay",
+            fig=fig,
             maps=self._maps.maps,
             styles=self._maps.styles,
             choice=self._choice,

@@ -1,5 +1,7 @@
 // Square pixels in a frame of any shape: show the whole picture, or keep the center and scale of what was zoomed to.
 // args: fig, whole (rectangle of the picture). Runs when the frame changes its size, on reset and when a picture arrives.
+if (fig.properties.inner_width.is_unset || fig.properties.inner_height.is_unset)
+  return  // not laid out yet
 const {inner_width: w, inner_height: h, x_range: xr, y_range: yr} = fig
 if (!(w > 1 && h > 1))
   return

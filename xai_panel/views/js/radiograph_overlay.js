@@ -1,5 +1,7 @@
-// Draw the chosen map over the picture. args: maps, styles, choice (method, sign, opacity), shown, mapper, bar, glyph,
+// Draw the chosen map over the picture. args: fig, maps, styles, choice (method, sign, opacity), shown, mapper, bar, glyph,
 // palettes {signed|unsigned: {both, toward, away}}, profiles, point.
+if (fig.properties.inner_width.is_unset)
+  return  // not laid out yet; once it is, it is drawn
 const {method: [id], sign: [sign], opacity: [opacity]} = choice.data
 const row = styles.data.id.indexOf(id)
 const ready = row >= 0 && maps.data[id] != null
