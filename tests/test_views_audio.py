@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import tiny
 import torch
 import xarray as xr
 from hypothesis import given, settings
@@ -29,7 +28,7 @@ from xai_panel.signals.synthetic import samples
 from xai_panel.views import palettes, widgets
 from xai_panel.views import spectrogram as sg
 from xai_panel.views.player import MOST_BYTES, playable, wav_bytes
-from xai_panel.views.session import DEFAULT_METHODS, Session, combined, excerpt, most_telling
+from xai_panel.views.session import DEFAULT_METHODS, Session, excerpt, most_telling
 from xai_panel.views.shell import Shell
 from xai_panel.views.spectrogram_explorer import SpectrogramExplorer
 
@@ -516,26 +515,6 @@ def test_samples_open_by_id_and_bring_their_known_answer() -> None:
         desk.session.open_sample("nothing")
 
 
-def test_maps_of_a_real_run_merge_into_one_explanation() -> None:
-    network = tiny.ConvNet(classes=2, size=16)
-    model = tiny.classifier(network, (16, 16))
-    from xai_panel.engine.explain import explain
-
-    features = xr.DataArray(
-        np.random.default_rng(0).normal(size=(16, 16)).astype(np.float32),
-        dims=("y", "x"),
-        coords={dim: (dim, np.arange(16.0), {"units": "px"}) for dim in ("y", "x")},
-        attrs={"modality": "radiograph", "digest": "3" * 64, "source": "x", "units": "1"},
-    )
-    parts: dict[str, xr.Dataset] = {}
-    whole = explain(model, features, ["saliency", "grad-cam"], store=False, on_map=parts.__setitem__)
-    merged = combined(parts, order=["grad-cam", "saliency"])
-    assert list(merged["method"].values) == ["grad-cam", "saliency"]
-    one = {"method": "saliency"}  # not sel(method=…), which is how inexact labels are matched
-    xr.testing.assert_equal(merged["attribution"].sel(one), whole["attribution"].sel(one))
-    assert combined({}) is None
-
-
 # the explorer
 
 
@@ -544,23 +523,24 @@ def explorer() -> tuple[Desk, SpectrogramExplorer]:
     desk = Desk()
     view = SpectrogramExplorer(desk.session)
     desk.open(tone())
-    desk.clock.run_until(lambda: view.spectrum.data["image"][0].shape != (1, 1))
+    desk.clock.run_until(lambda: view.plots.spectrum.data["image"][0].shape != (1, 1))
     return desk, view
 
 
 def test_plots_share_one_time_axis_and_one_left_edge(explorer: tuple[Desk, SpectrogramExplorer]) -> None:
     _, view = explorer
-    figures = (view.wave, view.picture, view.profile)
-    assert all(fig.x_range is view.x_range for fig in figures)
-    assert len({(fig.min_border_left, fig.min_border_right) for fig in (*figures, view.overview)}) == 1
-    assert view.spectral.y_range is view.picture.y_range
-    assert (view.x_range.start, view.x_range.end) == (0, 1) and tuple(view.x_range.bounds) == (0, 1)
+    figures = (view.plots.wave, view.plots.picture, view.plots.profile)
+    assert all(fig.x_range is view.plots.x_range for fig in figures)
+    assert len({(fig.min_border_left, fig.min_border_right) for fig in (*figures, view.plots.overview)}) == 1
+    assert view.plots.spectral.y_range is view.plots.picture.y_range
+    assert (view.plots.x_range.start, view.plots.x_range.end) == (0, 1) and tuple(view.plots.x_range.bounds) == (0, 1)
 
 
 def test_what_moves_in_the_browser_is_not_sent_to_the_server(explorer: tuple[Desk, SpectrogramExplorer]) -> None:
     _, view = explorer
-    moving = [*view.cursors, *view.heads, *view.levels, view.selection, view.state, view.readout, view.bars]
-    moving += [view.mapper, view.overlay, view.overlay.glyph, view.lines]
+    plots = view.plots
+    moving = [*plots.cursors, *plots.heads, *plots.levels, plots.selection, plots.state, plots.readout, plots.bars]
+    moving += [plots.mapper, plots.overlay, plots.overlay.glyph, plots.lines, plots.shown]
     assert not any(model.syncable for model in moving)
 
 
@@ -581,7 +561,7 @@ def test_a_map_is_sent_in_steps_of_its_units_and_with_normalized_profiles(
 ) -> None:
     desk, view = explorer
     desk.arrive(desk.queue.jobs[0], "occlusion", fill=-2.5)
-    lines, image = view.lines.data, view.maps.data["occlusion"][0]
+    lines, image = view.plots.lines.data, view.plots.maps.data["occlusion"][0]
     assert lines["id"] == ["occlusion"] and image.dtype == np.int16
     assert image.min() * lines["step"][0] == pytest.approx(-2.5, rel=1e-4)
     assert np.unravel_index(image.argmin(), image.shape)[1] == 20
@@ -593,7 +573,7 @@ def test_a_map_is_sent_in_steps_of_its_units_and_with_normalized_profiles(
 def test_the_cell_of_a_map_lies_at_its_time_and_frequency(explorer: tuple[Desk, SpectrogramExplorer]) -> None:
     desk, view = explorer
     desk.arrive(desk.queue.jobs[0], "grad-cam")
-    data, image = view.maps.data, view.maps.data["grad-cam"][0]
+    data, image = view.plots.maps.data, view.plots.maps.data["grad-cam"][0]
     row, column = np.unravel_index(image.argmax(), image.shape)
     time = data["x"][0] + (column + 0.5) / image.shape[1] * data["dw"][0]
     place = data["y"][0] + (row + 0.5) / image.shape[0] * data["dh"][0]
@@ -605,38 +585,38 @@ def test_the_linear_axis_shows_the_same_cell_at_the_same_frequency(explorer: tup
     desk, view = explorer
     desk.arrive(desk.queue.jobs[0], "grad-cam")
     view.scale = "linear"
-    desk.clock.run_until(lambda: view.axes.data["scale"] == ["linear"])
-    assert view.y_range.end == 8000 and view.picture.yaxis[0].major_label_overrides[4000.0] == "4 k"
-    data, image = view.maps.data, view.maps.data["grad-cam"][0]
+    desk.clock.run_until(lambda: view.plots.axes.data["scale"] == ["linear"])
+    assert view.plots.y_range.end == 8000 and view.plots.picture.yaxis[0].major_label_overrides[4000.0] == "4 k"
+    data, image = view.plots.maps.data, view.plots.maps.data["grad-cam"][0]
     rows = np.flatnonzero(image.max(axis=1))
     frequencies = data["y"][0] + (rows + 0.5) / image.shape[0] * data["dh"][0]
     assert LogMel().frequencies()[100] == pytest.approx(frequencies.mean(), rel=0.02)
-    assert view.lines.data["f"][0][100] == pytest.approx(LogMel().frequencies()[100])
+    assert view.plots.lines.data["f"][0][100] == pytest.approx(LogMel().frequencies()[100])
 
 
 def test_maps_of_another_signal_are_cleared_before_new_ones_come(explorer: tuple[Desk, SpectrogramExplorer]) -> None:
     desk, view = explorer
     desk.arrive(desk.queue.jobs[0], "grad-cam")
     desk.open(tone(0.7), "second.wav")
-    assert view.lines.data["id"] == [] and view.method == ""
-    assert all(view.maps.data[id][0].shape == (1, 1) for id in DEFAULT_METHODS)
-    desk.clock.run_until(lambda: view.x_range.end == pytest.approx(0.7))
+    assert view.plots.lines.data["id"] == [] and view.method == ""
+    assert all(view.plots.maps.data[id][0].shape == (1, 1) for id in DEFAULT_METHODS)
+    desk.clock.run_until(lambda: view.plots.x_range.end == pytest.approx(0.7))
 
 
 def test_zooming_draws_what_is_in_view_again(explorer: tuple[Desk, SpectrogramExplorer]) -> None:
     desk, view = explorer
-    view.x_range.update(start=0.25, end=0.5)
-    desk.clock.run_until(lambda: view.spectrum.data["x"] == [0.25] and view.spectrum.data["dw"] == [0.25])
-    assert view.waveform.data["t"][0] >= 0.25 - 1 / RATE and view.waveform.data["t"][-1] <= 0.5 + 1 / RATE
+    view.plots.x_range.update(start=0.25, end=0.5)
+    desk.clock.run_until(lambda: view.plots.spectrum.data["x"] == [0.25] and view.plots.spectrum.data["dw"] == [0.25])
+    assert view.plots.waveform.data["t"][0] >= 0.25 - 1 / RATE and view.plots.waveform.data["t"][-1] <= 0.5 + 1 / RATE
 
 
 def test_known_intervals_are_marked(explorer: tuple[Desk, SpectrogramExplorer]) -> None:
     desk, view = explorer
     sample = next(s for s in samples() if s.id == "speech-spoofed-stretch")
     desk.session.open_sample(sample.id)
-    desk.clock.run_until(lambda: bool(view.truth.data["left"]))
+    desk.clock.run_until(lambda: bool(view.plots.truth.data["left"]))
     ((start, stop),) = sample.truth["intervals"]
-    assert (view.truth.data["left"], view.truth.data["right"]) == ([start], [stop])
+    assert (view.plots.truth.data["left"], view.plots.truth.data["right"]) == ([start], [stop])
 
 
 # the shell around it

@@ -123,21 +123,23 @@ def test_plot_areas_are_in_line(page: Page) -> None:
     assert areas["spectral"]["bottom"] == areas["picture"]["bottom"]
 
 
-def test_the_map_follows_choice_opacity_and_sign_without_the_server(page: Page) -> None:
+def test_the_map_follows_choice_and_opacity(page: Page) -> None:
     open_page(page)
     pick(page, "LPC")
     wait_for_all(page)
     page.mouse.move(5, 895)  # no cursor over the plots
     area = frames(page)["picture"]
-    sent: list[str] = []
     first = shot(page, area)
-    map_row(page, "Integrated gradients").click()
-    expect(page.get_by_text("Integrated gradients [")).to_be_visible()
+    map_row(page, "LayerCAM").click()  # unsigned as Grad-CAM: the same colors
+    expect(page.get_by_text("LayerCAM [logit]")).to_be_visible()
     page.wait_for_timeout(300)
     second = shot(page, area)
     assert np.abs(first - second).mean() > 1
+    map_row(page, "Grad-CAM").click()
+    expect(page.get_by_text("Grad-CAM [logit]")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert np.abs(first - shot(page, area)).mean() < 0.01
     page.get_by_role("slider").focus()
-    page.on("websocket", lambda socket: sent.append(socket.url))
     for _ in range(20):
         page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(500)
@@ -165,7 +167,10 @@ def test_a_real_recording_is_explained_and_the_cursor_reads_its_numbers(page: Pa
     brightest = float(attribution["time"][column])
     across = (brightest - area["start"]) / (area["end"] - area["start"])
     up = (float(mel(attribution["frequency"][row])) - area["low"]) / (area["high"] - area["low"])
-    page.mouse.move(*point(area, across, up))
+    x, y = point(area, across, up)
+    spot = shot(page, {"left": x - 4, "right": x + 4, "top": y - 4, "bottom": y + 4}).mean(axis=(0, 1))
+    assert min(spot[0], spot[1]) - spot[2] > 60  # the yellow end of the palette
+    page.mouse.move(x, y)
     expect(page.get_by_text(re.compile("Grad-CAM .* logit"))).to_be_visible()
     first = readout(page)
     seconds = float(re.search(r"time ([\d.]+) s", first)[1])

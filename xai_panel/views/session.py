@@ -21,6 +21,7 @@ import numpy as np
 import param
 import xarray as xr
 
+from xai_panel.engine.defaults import PREFERRED
 from xai_panel.signals.errors import SignalError
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 EXPLAIN_SECONDS = 30.0  # longest stretch of a recording that is explained at once
 PROGRESS_EVERY = 0.1  # s between two reports of progress to a page
 DEFAULT_METHODS = ("grad-cam", "layer-cam", "input-x-gradient", "integrated-gradients", "occlusion")
-DEFAULT_MODELS = {"audio": "audio-mobilenetv2", "radiograph": "xray-mobilenetv2"}
 MODALITY_NAMES = {"audio": "recording", "radiograph": "radiograph"}
 PAGE_NAMES = {"audio": "Audio", "radiograph": "X-ray"}
 STATES = ("idle", "queued", "running", "done", "stopped", "failed")
@@ -53,11 +53,6 @@ def job_queue() -> Any:
     from xai_panel.engine.jobs import JobQueue
 
     return JobQueue()
-
-
-def default_model(modality: str) -> str:
-    """Id of the classifier that a page of this modality starts with."""
-    return DEFAULT_MODELS[modality]
 
 
 def excerpt(signal: xr.DataArray, interval: tuple[float, float] | None) -> xr.DataArray:
@@ -322,7 +317,7 @@ class Session(param.Parameterized):
 
     def _card_for(self, modality: str) -> Any:
         fitting = [card for card in self.cards if card.modality == modality]
-        preferred = [card for card in fitting if card.id == DEFAULT_MODELS[modality]]
+        preferred = [card for card in fitting if card.id == PREFERRED.get(modality)]
         return (preferred or fitting or [None])[0]
 
     def _post(self, call: Callable[..., None], *args: Any) -> None:
@@ -531,25 +526,17 @@ def _compatible(classifier: Any) -> dict[str, Any]:
 
 @cache
 def warm_up() -> None:
-    """Load the default classifiers in the background, once per process, so that the first person does not wait."""
+    """Have the default classifiers ready, in the background and once per process: the first person need not wait."""
 
     def load() -> None:
+        from xai_panel.engine import defaults
         from xai_panel.models.registry import ModelError
 
-        for id in DEFAULT_MODELS.values():
-            try:
-                classifier = _load_model(id)
-                _compatible(classifier)
-            except (ModelError, ValueError) as error:  # the page that needs it says so; here it is no news
-                log.info("not warmed up: %s", error)
+        try:
+            defaults.warm_up()
+            for id in PREFERRED.values():
+                _compatible(_load_model(id))
+        except (ModelError, ValueError) as error:  # the page that needs it says so; here it is no news
+            log.info("not warmed up: %s", error)
 
     threading.Thread(target=load, name="xai-warm-up", daemon=True).start()
-
-
-def combined(results: dict[str, xr.Dataset], order: Iterable[str] = ()) -> xr.Dataset | None:
-    """All maps of a session in one explanation, methods in the given order; None when there is none."""
-    from xai_panel.explanation.schema import merge
-
-    ids = [id for id in order if id in results]
-    ids += [id for id in results if id not in ids]
-    return merge([results[id] for id in ids]) if ids else None
