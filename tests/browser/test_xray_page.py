@@ -258,6 +258,18 @@ def test_zooming_keeps_pixels_square_and_brings_the_stored_ones(page: Page) -> N
     assert sent["x"] <= max(zoomed["x"][0], 0) and sent["x"] + sent["dw"] >= min(zoomed["x"][1], 2400)
 
 
+def test_a_radiograph_fills_its_frame_when_the_page_changes_its_size(page: Page) -> None:
+    open_page(page)
+    pick(page)
+    for size in ((1440, 900), (1100, 700), (1440, 1000), (1300, 900)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.wait_for_timeout(800)
+        area = frame(page)
+        per_px = (area["x"][1] - area["x"][0]) / (area["right"] - area["left"])
+        needed = max(768 / (area["right"] - area["left"]), 768 / (area["bottom"] - area["top"]))
+        assert per_px == pytest.approx(needed, rel=0.01)
+
+
 def test_thumbnails_are_chosen_with_mouse_and_keyboard(page: Page) -> None:
     open_page(page)
     pick(page)

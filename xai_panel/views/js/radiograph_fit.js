@@ -7,7 +7,8 @@ if (!(w > 1 && h > 1))
   return
 const {x: [left], y: [top], dw: [width], dh: [height]} = whole.data
 const [x0, x1, y0, y1] = [xr.start, xr.end, yr.end, yr.start]
-const inside = x0 > left || x1 < left + width || y0 > top || y1 < top + height
+const some = 1e-6 * (width + height)  // rounding is no zoom
+const inside = x0 > left + some || x1 < left + width - some || y0 > top + some || y1 < top + height - some
 const sized = cb_obj === fig && cb_obj.event_name === undefined
 let [scale, cx, cy] = [Math.max(width / w, height / h), left + width / 2, top + height / 2]
 if (sized && inside && whole.fitted === `${left} ${top} ${width} ${height}`)
