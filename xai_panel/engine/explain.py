@@ -54,8 +54,8 @@ def explain(
     Returns
     -------
     Dataset as in `xai_panel.explanation.schema`: attribution (method, frequency, time) or (method, y, x). A recording
-    longer than the model's window is read window by window; where windows overlap, a map is their mean, each in the
-    units of its window's logit, and its error is that of the worst window.
+    longer than the model's window is read window by window; where windows overlap, a map is their weighted mean, each
+    in the units of its window's logit, and its error is that of the worst window.
 
     Raises
     ------

@@ -13,7 +13,9 @@ from xai_panel.models.frontends import Window
 
 
 class Stitch:
-    """Puts the maps of windows into one array: the mean of the windows that cover a column, real columns only.
+    """Puts the maps of windows into one array: the weighted mean of the windows that cover a column, real columns only.
+
+    A window counts less towards its edges (a triangle), so that no seam shows where the next one begins.
 
     values: (H, T) float32 zeros to fill; shape: (H, W) of the model's grid, padding included; windows: of the signal.
     `error` is that of the worst window; forward and backward count passes, seconds the time, over all windows.
@@ -30,11 +32,12 @@ class Stitch:
         """The answer of a method to one window, on its own grid, which covers the whole window with its padding."""
         window = self._windows[index]
         here = (slice(None), slice(window.start, window.stop))
-        self.values[here] += self._on_columns(result.values, window)
+        weights = taper(window.stop - window.start)
+        self.values[here] += weights * self._on_columns(result.values, window)
         if result.spread is not None:
             if self.spread is None:
                 self.spread = scratch(self.values.shape)
-            self.spread[here] += self._on_columns(result.spread, window)
+            self.spread[here] += weights * self._on_columns(result.spread, window)
         self.error = float(np.fmax(self.error, result.error))
         self.error_kind = result.error_kind or self.error_kind
         self.grid = "×".join(str(size) for size in result.values.shape)
@@ -49,7 +52,12 @@ class Stitch:
         """All windows were added."""
         cover = np.zeros(self.values.shape[-1], dtype=np.float32)
         for window in self._windows:
-            cover[window.start : window.stop] += 1
+            cover[window.start : window.stop] += taper(window.stop - window.start)
         self.values /= cover
         if self.spread is not None:
             self.spread /= cover
+
+
+def taper(width: int) -> NDArray[np.float32]:
+    """Weights of a window's columns, (width,): 1 in the middle, falling evenly to almost 0 at both edges."""
+    return (1.0 - np.abs(2.0 * (np.arange(width) + 0.5) / width - 1.0) + 1e-3).astype(np.float32)
