@@ -18,7 +18,7 @@ XRAY_CARD: dict[str, Any] = {
     "caveat": "Trained on children aged 1–5 from one hospital; on adults it is much less reliable. Not a medical device.",
     "limitations": [
         "Trained on radiographs of children aged 1–5 from one hospital in Guangzhou; adults are another domain (see the figures).",
-        "Knows two answers only: any other finding (effusion, fracture, tube, tumour) is forced into one of them.",
+        "Knows two answers only: any other finding (effusion, fracture, tube, tumor) is forced into one of them.",
         "Frontal views only; a lateral view, another body part or a photograph gets an answer all the same.",
         "In the training data normal images are sharper; sharpness is varied in training, but a remainder of the shortcut may be left.",
         "Sees 224 × 224 pixels: nothing smaller than about two of them can count.",

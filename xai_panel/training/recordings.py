@@ -179,8 +179,8 @@ def epoch_batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches (n, 3, bands, frames) with labels (n,); `pairs`: recordings, each with its copies in the order of SHARES.
 
-    Each bona fide recording comes with one of its own copies in the same batch, and both are augmented by
-    the same draws, so that speaker, words, room, microphone, noise and codec are the same in both classes.
+    Each bona fide recording comes with one of its own copies in the same batch, so that speaker, words, room and
+    microphone are the same in both classes.
     """
     shares = list(SHARES.values())
     order = [k for _ in range(rounds) for k in rng.permutation(len(pairs))]
@@ -188,11 +188,9 @@ def epoch_batches(
         features, labels = [], []
         for k in order[first : first + batch // 2]:
             original, copies = pairs[k]
-            copy, ticket = copies[int(rng.choice(len(copies), p=shares))], int(rng.integers(2**62))
-            for recording in (original, copy):
-                draws = np.random.default_rng(ticket)
-                wave = augment_waveform(recording.waveform / 32767.0, frontend.sampling_rate, draws)
-                features.append(mask(features_of(wave, frontend), frontend, draws))
+            for recording in (original, copies[int(rng.choice(len(copies), p=shares))]):
+                wave = augment_waveform(recording.waveform / 32767.0, frontend.sampling_rate, rng)
+                features.append(mask(features_of(wave, frontend), frontend, rng))
                 labels.append(recording.label)
         yield model_input(np.stack(features), frontend), torch.tensor(labels)
 
