@@ -46,6 +46,8 @@ AUDIO_CARD: dict[str, Any] = {
     "Not forensic evidence.",
     "limitations": [
         "Trained on four signal-processing vocoders (Griffin-Lim, mel inversion, LPC, WORLD); see the figures for neural ones.",
+        "Copies by Griffin-Lim from the full magnitudes are the hard case: their traces are fainter than what recordings differ by; "
+        "see their figure.",
         "Trained on read English audiobooks (LibriSpeech) at 16 kHz; other corpora, languages, rooms and codecs are other domains.",
         "A recording is heard in windows of 4 s whose logits are averaged: a short spoofed stretch in a long recording is diluted; "
         "look at the score of each window.",
