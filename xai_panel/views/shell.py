@@ -39,8 +39,8 @@ from xai_panel.views.widgets import (
 
 PAGES = {"audio": "Audio", "xray": "X-ray", "compare": "Compare"}
 ACCEPTED = {
-    "audio": ("WAV, FLAC, OGG, MP3 · 0.1 s to 2 h", ".wav,.flac,.ogg,.mp3"),
-    "radiograph": ("PNG, JPEG, DICOM · up to 100 megapixels", ".png,.jpg,.jpeg,.dcm,.dicom"),
+    "audio": "WAV, FLAC, OGG, MP3 · 0.1 s to 2 h",
+    "radiograph": "PNG, JPEG, DICOM · up to 100 megapixels",
 }
 INVITATION = {
     "audio": "Pick a sample or upload a recording: the detector says whether it takes the voice for real or synthetic, "
@@ -119,13 +119,12 @@ class Shell:
         self.upload = pmui.FileInput(
             label=f"Upload a {noun}",
             uploaded_label=f"Upload a {noun}",
-            accept=",".join(ACCEPTED[kind][1] for kind in kinds),
             icon="upload_file",
             variant="outlined",
             max_file_size=LIMITS.file_bytes,
             **_WIDE,
         )
-        bounds = [ACCEPTED[kind][0] for kind in kinds] + [f"up to {LIMITS.file_bytes // 2**20} MB"]
+        bounds = [ACCEPTED[kind] for kind in kinds] + [f"up to {LIMITS.file_bytes // 2**20} MB"]
         limits = html_pane(f"<div>{' · '.join(bounds)}</div>", css("small"))
         self.model = pmui.Select(
             label="Classifier",
