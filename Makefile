@@ -26,8 +26,9 @@ browser-tests: browser
 browser: $(INSTALLED)
 	$(BIN)/python scripts/browser.py
 
-benchmarks: $(INSTALLED)
+benchmarks: browser
 	$(BIN)/python benchmarks/first_map.py
+	$(BIN)/python benchmarks/pages.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
