@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import xarray as xr
 
@@ -19,12 +21,16 @@ def default_model(modality: str) -> str:
     return preferred if preferred in ids else ids[0]
 
 
+@cache
 def warm_up() -> None:
     """Load the default classifiers and explain a generated signal with each, so that nothing is left to import.
+
+    Done once per process.
 
     Raises `ValueError` or `ModelError` when a default classifier is missing.
     """
     from xai_panel.engine.explain import explain
+    from xai_panel.methods import compatible
 
     generator = np.random.default_rng(0)
     time = np.arange(16_000) / 16_000
@@ -42,4 +48,6 @@ def warm_up() -> None:
         attrs={"modality": "radiograph", "source": "noise"},
     )
     for signal in (sound, image):
-        explain(default_model(signal.attrs["modality"]), signal, ["grad-cam"], store=False)
+        model = default_model(signal.attrs["modality"])
+        compatible(model)
+        explain(model, signal, ["grad-cam"], store=False)

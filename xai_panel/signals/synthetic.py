@@ -127,7 +127,7 @@ _SAMPLES = (
         "Speech",
         AUDIO,
         "samples/speech.flac",
-        f"Babble of a source-filter synthesizer, not vocoded. {_GENERATED}",
+        f"Babble of a synthesizer, not vocoded; no human voice either, so «spoof» is not wrong. {_GENERATED}",
         {"intervals": []},
     ),
     Sample(

@@ -7,6 +7,7 @@ hand a function to `schedule`, which runs it where parameters may be set (`Docum
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import secrets
@@ -53,7 +54,9 @@ def job_queue() -> Any:
     """The queue of explanation jobs that all sessions of this process share."""
     from xai_panel.engine.jobs import JobQueue
 
-    return JobQueue()
+    queue = JobQueue()
+    atexit.register(queue.close)  # a thread that computes while the interpreter goes would abort the process
+    return queue
 
 
 def excerpt(signal: xr.DataArray, interval: tuple[float, float] | None) -> xr.DataArray:
@@ -535,9 +538,7 @@ def warm_up() -> None:
 
         try:
             defaults.warm_up()
-            for id in PREFERRED.values():
-                _compatible(_load_model(id))
         except (ModelError, ValueError) as error:  # the page that needs it says so; here it is no news
             log.info("not warmed up: %s", error)
 
-    threading.Thread(target=load, name="xai-warm-up", daemon=True).start()
+    threading.Thread(target=load, name="xai-warm-up").start()
