@@ -14,11 +14,11 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from xai_panel.explanation.export import read_netcdf
+from xai_panel.views.session import DEFAULT_METHODS
 
 pytestmark = pytest.mark.browser
 
 FAST = ("saliency", "input-x-gradient", "cam", "grad-cam", "grad-cam++", "layer-cam")
-DEFAULTS = ("grad-cam", "layer-cam", "input-x-gradient", "integrated-gradients", "occlusion")
 STATE = """() => {
   const maps = {}, profiles = {}, spans = new Map()
   for (const view of Bokeh.index.all_views()) {
@@ -54,7 +54,7 @@ def open_page(page: Page, *ids: str, query: str = "") -> None:
     expect(page.locator(".verdict")).to_contain_text("Pick a sample")
     for id in ids:
         page.locator(f'input[data-method="{id}"]').set_checked(True)
-    for id in set(DEFAULTS) - set(ids) if ids else ():
+    for id in set(DEFAULT_METHODS) - set(ids) if ids else ():
         page.locator(f'input[data-method="{id}"]').set_checked(False)
 
 
@@ -195,7 +195,7 @@ def test_table_agreement_and_files_say_the_same_as_the_explanation(
 def test_ranges_sign_and_opacity_are_the_browsers_work(page: Page) -> None:
     open_page(page)
     page.locator(".cards button", has_text="Thorax with an opacity").first.click()
-    wait_for_all(page, 5)
+    wait_for_all(page, len(DEFAULT_METHODS))
     own = state(page)["maps"]
     page.get_by_role("button", name="Common range").click()
     page.wait_for_timeout(400)
@@ -233,7 +233,7 @@ def test_the_grid_fits_narrow_screens(page: Page, theme: str) -> None:
     open_page(page, query=f"?theme={theme}")
     expect(page.locator(".MuiBackdrop-root")).to_have_count(0)
     page.locator(".cards button", has_text="Thorax").first.click()
-    wait_for_all(page, 5)
+    wait_for_all(page, len(DEFAULT_METHODS))
     assert page.evaluate("document.documentElement.scrollWidth") <= 820
     areas = state(page)["maps"].values()
     assert {round(area["right"] - area["left"]) for area in areas} <= set(range(200, 420))

@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from xai_panel.resources import assets_dir
+from xai_panel.views.session import DEFAULT_METHODS
 
 pytestmark = pytest.mark.browser
 
@@ -171,7 +172,8 @@ def test_a_real_radiograph_is_explained_and_the_cursor_reads_its_numbers(
     profile = first["lines"]["grad-cam"]
     assert profile["row"] == pytest.approx((attribution.values[row] / strongest).tolist(), abs=0.03)
     assert profile["column"] == pytest.approx((attribution.values[:, column] / strongest).tolist(), abs=0.03)
-    assert len(first["lines"]) == 5 and profile["width"] == max(item["width"] for item in first["lines"].values())
+    assert len(first["lines"]) == len(DEFAULT_METHODS)
+    assert profile["width"] == max(item["width"] for item in first["lines"].values())
 
     below = frame(page, "row")
     page.mouse.move(below["left"] + 0.25 * (below["right"] - below["left"]), (below["top"] + below["bottom"]) / 2)
@@ -274,17 +276,17 @@ def test_thumbnails_are_chosen_with_mouse_and_keyboard(page: Page) -> None:
     open_page(page)
     pick(page)
     page.wait_for_timeout(1000)  # thumbnails are drawn anew while maps arrive
-    page.locator(".card", has_text="Occlusion").click()
-    expect(thumbnail(page, "Occlusion")).to_be_checked()
-    page.wait_for_function(f"() => ({STATE})().bar.startsWith('Occlusion [logit')")
+    page.locator(".card", has_text="Integrated gradients").click()
+    expect(thumbnail(page, "Integrated gradients")).to_be_checked()
+    page.wait_for_function(f"() => ({STATE})().bar.startsWith('Integrated gradients [logit')")
     titles = page.locator(".card").all_inner_texts()
-    thumbnail(page, "Occlusion").focus()
+    thumbnail(page, "Integrated gradients").focus()
     page.keyboard.press("ArrowLeft")
-    before = titles[titles.index("Occlusion") - 1]
+    before = titles[titles.index("Integrated gradients") - 1]
     expect(thumbnail(page, before)).to_be_checked()
     page.wait_for_function(f"(title) => ({STATE})().bar.startsWith(title + ' [')", arg=before)
     bold = [id for id, line in state(page)["lines"].items() if line["width"] == 3]
-    assert len(bold) == 1 and bold != ["occlusion"]
+    assert len(bold) == 1 and bold != ["integrated-gradients"]
 
 
 def test_the_contour_is_drawn_on_demand(page: Page) -> None:
@@ -304,7 +306,7 @@ def test_a_bad_file_gives_a_message_and_leaves_the_page_as_it_was(page: Page) ->
     expect(page.get_by_role("alert")).to_contain_text("broken.png")
     expect(page.get_by_role("alert")).to_contain_text("truncated")
     assert page.locator(".verdict").inner_text() == verdict
-    assert len(state(page)["lines"]) == 5
+    assert len(state(page)["lines"]) == len(DEFAULT_METHODS)
 
 
 def test_a_recording_is_refused_with_the_way_to_the_other_page(page: Page) -> None:
