@@ -272,7 +272,7 @@ class Shell:
         )
         session.param.watch(lambda *_: self._draw_notice(), "notice")
         session.param.watch(lambda *_: self._draw_methods(), ["available", "methods", "results", "state", "signal"])
-        session.param.watch(lambda *_: self._draw_job(), ["state", "fraction", "message", "opening"])
+        session.param.watch(lambda *_: self._draw_job(), ["state", "fraction", "message", "opening", "results"])
         session.param.watch(lambda *_: self._draw_model(), ["model_id", "prediction", "target"])
         session.param.watch(lambda *_: self._draw_sample(), "signal")
         session.param.watch(lambda *_: self._draw_layers(), "classifier")
