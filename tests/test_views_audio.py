@@ -629,9 +629,9 @@ def shell(desk: Desk) -> Shell:
 def test_the_page_invites_then_shows_the_verdict_with_its_caveat() -> None:
     desk = Desk()
     page = shell(desk)
-    assert page.start.visible and page.body.styles["visibility"] == "hidden" and "Pick a sample" in page.verdict.object
+    assert page.start.visible and not page.body.visible and "Pick a sample" in page.verdict.object
     desk.open(tone())
-    assert not page.start.visible and not page.body.styles
+    assert not page.start.visible and page.body.visible
     assert desk.session.prediction.label in page.verdict.object and "Made for tests." in page.verdict.object
     assert list(page.target.options.values()) == [-1, 0, 1]
 
@@ -676,7 +676,7 @@ def test_a_page_without_a_classifier_still_shows_the_signal() -> None:
     page = Shell(session, SpectrogramExplorer(session), page="audio")
     session.open_signal(tone(), "tone.wav")
     clock.run_until(lambda: session.signal is not None)
-    assert not page.body.styles and "There is no classifier for a recording yet" in page.verdict.object
+    assert page.body.visible and "There is no classifier for a recording yet" in page.verdict.object
     assert page.run.disabled
 
 

@@ -49,9 +49,6 @@ INVITATION = {
     "where in the image it found its evidence.",
     None: "Pick a sample or upload a recording or a chest radiograph, then compare what the methods say about it.",
 }
-# A view that waits for its signal is laid out already, out of sight: figures that are first laid out when the maps come
-# cost most of a second then.
-PARKED = {"visibility": "hidden", "position": "absolute", "inset": "0", "z-index": "-1"}
 PREDICTED = -1  # in the target's menu: whatever class is predicted
 FOUND = "Found automatically"
 FOOTNOTE = "Research and teaching only. Not a medical device, not forensic evidence."
@@ -188,7 +185,7 @@ class Shell:
             margin=(16, 24),
             sizing_mode="stretch_width",
         )
-        self.body = pn.Column(self.view, styles=PARKED, sizing_mode="stretch_both", margin=0)
+        self.body = pn.Column(self.view, visible=False, sizing_mode="stretch_both", margin=0)
         self.job = html_pane("", css("job"))
         self.job.param.update(sizing_mode="fixed", width=260, height=22, align="center")
         self.progress = pmui.LinearProgress(
@@ -322,7 +319,7 @@ class Shell:
     def _draw_verdict(self) -> None:
         session = self.session
         self.start.visible = session.signal is None and not session.opening
-        self.body.styles = {} if session.signal is not None else PARKED
+        self.body.visible = session.signal is not None
         prediction = session.prediction
         if prediction is not None and session.card is not None:
             self.verdict.object = verdict_html(
