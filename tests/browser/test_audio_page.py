@@ -112,6 +112,14 @@ def test_a_sample_gets_its_verdict_and_its_maps(page: Page) -> None:
     assert colorfulness(shot(page, frames(page)["picture"])) > 2  # the spectrogram alone is gray
 
 
+def test_an_empty_file_gives_a_message(page: Page) -> None:
+    open_page(page)
+    upload(page, {"name": "empty.wav", "mimeType": "audio/wav", "buffer": b""})
+    expect(page.get_by_role("alert")).to_contain_text("empty")
+    expect(page.get_by_role("alert")).to_contain_text("accepted:")
+    expect(page.locator(".verdict")).to_contain_text("Pick a sample")
+
+
 def test_plot_areas_are_in_line(page: Page) -> None:
     open_page(page)
     pick(page, "LPC")

@@ -96,6 +96,7 @@ class Shell:
         self.view = view
         self._methods = list(METHODS.values())
         self._name = page
+        self._parts = 0  # of the upload that is on its way
         self._build_drawer()
         self._build_main()
         self._build_page()
@@ -256,6 +257,7 @@ class Shell:
         session = self.session
         self.sample.param.watch(when_loaded(self._pick), "value")
         self.upload.param.watch(when_loaded(self._uploaded), "value")
+        self.upload.on_msg(self._heard)
         self.model.param.watch(lambda event: session.set_model(event.new), "value")
         self.target.param.watch(
             lambda event: session.set_target(None if event.new == PREDICTED else event.new), "value"
@@ -301,6 +303,15 @@ class Shell:
             name, data = self.upload.filename, event.new
             self.upload.clear()  # the session keeps the signal; the bytes of the file are not kept
             self.session.open_upload(str(name), data)
+
+    def _heard(self, event: Any) -> None:
+        """An empty file has no part that could be sent, so the widget ends the upload without a value."""
+        if event.data["status"] == "upload_event":
+            self._parts += 1
+        elif event.data["status"] == "finished":
+            if self._parts == 0:
+                self.session.open_upload("This file", b"")
+            self._parts = 0
 
     def _fit_drawer(self, event: Any) -> None:
         self.page.sidebar_open = not event.new
