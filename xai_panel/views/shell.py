@@ -257,7 +257,7 @@ class Shell:
         session = self.session
         self.sample.param.watch(when_loaded(self._pick), "value")
         self.upload.param.watch(when_loaded(self._uploaded), "value")
-        self.upload.on_msg(self._heard)
+        self.upload.on_msg(when_loaded(self._heard))
         self.model.param.watch(lambda event: session.set_model(event.new), "value")
         self.target.param.watch(
             lambda event: session.set_target(None if event.new == PREDICTED else event.new), "value"
