@@ -61,6 +61,11 @@ class CountingBackend(TorchBackend):
         self.before_call()
         return super().logits(batch)
 
+    def activations(self, batch, layer, target=None):
+        self.windows, self.calls = self.windows + len(batch), self.calls + 1
+        self.before_call()
+        return super().activations(batch, layer, target)
+
     def gradients(self, batch, target, layer=None):
         self.windows, self.calls = self.windows + len(batch), self.calls + 1
         self.before_call()

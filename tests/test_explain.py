@@ -112,6 +112,19 @@ def test_six_methods_read_one_forward_and_backward_pass():
     assert ds["evaluations"].sum().item() == ds["backward"].sum().item() == 1
 
 
+def test_activation_methods_read_the_pass_of_the_verdict(tmp_path):
+    classifier, store = seer(), Store(tmp_path)
+    compatible(classifier)  # asks the model about its head, once
+    before = classifier.backend.windows
+    first = explain(classifier, radiograph(), ["grad-cam"], store=store)
+    assert first["evaluations"].item() == 0
+    assert classifier.backend.windows == before + 1
+    later = explain(classifier, radiograph(), ["layer-cam"], store=store)  # the store has the verdict
+    assert later["evaluations"].item() == 1
+    fresh = explain(seer(), radiograph(), ["layer-cam"], store=False)
+    np.testing.assert_array_equal(later["attribution"], fresh["attribution"])
+
+
 def test_lime_and_kernel_shap_read_the_same_coalitions():
     both = explain(seer(), radiograph(), ["lime", "kernel-shap"], store=False)
     assert both["evaluations"].values.tolist()[1] == 0

@@ -61,9 +61,9 @@ class TestLogMel:
         assert values.max() == 0.0
         assert values.min() == pytest.approx(-80.0)
 
-    def test_four_seconds_fill_exactly_one_window(self) -> None:
+    def test_a_window_is_two_seconds_long(self) -> None:
         frontend = LogMel()
-        features = frontend.features(tone(440.0, 64_600 / 16_000))
+        features = frontend.features(tone(440.0, 224 * 144 / 16_000))
         assert features.shape == (224, 224)
         assert len(frontend.windows(features.shape[1])) == 1
 
@@ -76,11 +76,11 @@ class TestLogMel:
 
     def test_blocks_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
         rng = np.random.default_rng(0)
-        signal = tone(440.0, 90.0)  # more frames than one block of 4096
+        signal = tone(440.0, 45.0)  # more frames than one block of 4096
         signal.values[:] += 0.1 * rng.standard_normal(signal.size).astype(np.float32)
         features = LogMel().features(signal)
         assert features.sizes["time"] == 5000
-        late = LogMel().features(signal.isel(time=slice(4000 * 288, None)))
+        late = LogMel().features(signal.isel(time=slice(4000 * LogMel().hop_length, None)))
         offset = features.values[:, 4004:4900] - late.values[:, 4:900]
         assert np.abs(offset - np.median(offset)).max() < 1e-3
 
@@ -199,10 +199,29 @@ class TestTorchBackend:
         np.testing.assert_allclose(answer.activations, expected, rtol=1e-5)
         np.testing.assert_allclose(answer.layer[0, 0], np.full((3, 3), 1 / 9), rtol=1e-5)
 
+    def test_activations_alone_are_those_of_the_whole_pass(self) -> None:
+        from xai_panel.models.architectures import build
+
+        torch.manual_seed(0)
+        network = build("torchvision:mobilenet_v2", 2)
+        backend = TorchBackend(network, lambda x: x[:, None].expand(-1, 3, -1, -1), (64, 64))
+        x = np.random.default_rng(0).standard_normal((3, 64, 64)).astype(np.float32)
+        for layer in ("features.18.2", "features.10"):
+            whole = backend.gradients(x, 1, layer)
+            answer = backend.activations(x, layer, 1)
+            np.testing.assert_allclose(answer.logits, whole.logits, rtol=1e-5)
+            np.testing.assert_allclose(answer.values, whole.activations, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(answer.gradients, whole.layer, rtol=1e-3, atol=1e-9)
+        predicted = backend.activations(x, "features.18.2")
+        assert predicted.target == int(backend.logits(x).mean(axis=0).argmax())
+        with pytest.raises(ValueError, match="no layer 'head'"):
+            backend.activations(x, "head")
+
     def test_no_hook_and_no_gradient_stays_behind(self) -> None:
         network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
         backend = TorchBackend(network, plain, (4, 4))
         backend.gradients(np.ones((1, 4, 4), np.float32), 0, "1")
+        backend.activations(np.ones((1, 4, 4), np.float32), "1")
         with pytest.raises(ValueError, match="no layer 'head'"):
             backend.gradients(np.ones((1, 4, 4), np.float32), 0, "head")
         assert all(not m._forward_hooks for m in network.modules())

@@ -85,6 +85,18 @@ def test_one_forward_and_backward_pass_answers_like_torch() -> None:
     assert_allclose(keras_model.backend.logits(batch), expected.logits, atol=1e-5)
 
 
+def test_activations_alone_are_those_of_the_whole_pass() -> None:
+    torch_model, keras_model = pair()
+    batch = np.stack([window(seed) for seed in range(5)])
+    for target in (None, 2):
+        expected, found = (model.backend.activations(batch, "relu1", target) for model in (torch_model, keras_model))
+        whole = keras_model.backend.gradients(batch, expected.target, "relu1")
+        assert found.target == expected.target
+        for name, other in (("logits", whole.logits), ("values", whole.activations), ("gradients", whole.layer)):
+            assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-5, err_msg=name)
+            assert_allclose(getattr(found, name), other, atol=1e-6, err_msg=name)
+
+
 def test_without_a_layer_only_input_gradients_come_back() -> None:
     answer = keras_backend(ConvNet()).gradients(window()[None], 0)
     assert answer.activations is None and answer.layer is None and answer.inputs.shape == (1, 16, 16)

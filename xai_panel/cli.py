@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from xai_panel.models.card import Card
 
 OK, FAILED, USAGE, STOPPED = 0, 1, 2, 130
-_UPLOAD = 300_000_000  # bytes of one message of a page to the server: a 200 MB file in base64
 
 
 class UsageError(Exception):
@@ -132,7 +131,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from tornado.ioloop import IOLoop
 
     host = arguments.address if arguments.address not in (None, "", "0.0.0.0", "::") else "localhost"
-    options = ["--port", str(arguments.port), "--websocket-max-message-size", str(_UPLOAD), *arguments.extra]
+    options = ["--port", str(arguments.port), *arguments.extra]
     if arguments.address:
         options += ["--address", arguments.address]
     if arguments.show:

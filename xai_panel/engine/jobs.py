@@ -1,7 +1,8 @@
 """Explanations for many users on few cores: a fair queue with two lanes.
 
-First maps come from the quick lane, whose worker no perturbation method ever occupies; these run in the heavy lane and
-pause while the quick lane is busy. Both lanes go round the users one step, that is one method, at a time.
+First maps come from the quick lane, whose worker no method that asks the model many times ever occupies; these run in
+the heavy lane and pause while the quick lane is busy. Both lanes go round the users one step, that is one method, at a
+time.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class JobQueue:
 
     Parameters
     ----------
-    workers: threads for perturbation methods; there is one more for the verdict, gradient and activation methods
+    workers: threads for methods that ask the model many times; there is one more for the verdict and for methods that
+        read one pass
     per_user: unfinished requests that one user may have
     limit: unfinished requests of all users together
     """

@@ -24,10 +24,11 @@ import xai_panel
 from xai_panel.engine.progress import Cancelled, Meter, Progress, evidence_of
 from xai_panel.engine.stitch import Stitch
 from xai_panel.evidence import baselines
-from xai_panel.evidence.evidence import Evidence, target_layer
+from xai_panel.evidence.evidence import Activations, Evidence, target_layer
 from xai_panel.explanation.schema import Reading, assemble
 from xai_panel.explanation.store import Claim, Store, code_digest, default_store, key, scratch
 from xai_panel.methods import METHODS, MapResult, Method, compatible, get
+from xai_panel.models.backends.base import Activations as LayerAnswers
 from xai_panel.models.classifier import BATCH, Classifier, Prediction
 from xai_panel.models.frontends import cut
 from xai_panel.signals.errors import SignalError
@@ -45,9 +46,9 @@ class Run:
     on_prediction: called with the `Prediction` as soon as it is there
     breathe: called between batches, to let more urgent work go ahead
 
-    `steps()` yields, before each step, the lane it belongs to: `QUICK` (verdict, gradient and activation methods),
-    `HEAVY` (perturbation methods), or `WAIT` while somebody else computes the same. The steps may be done in any
-    thread, one at a time. The evidence that methods share is kept from step to step.
+    `steps()` yields, before each step, the lane it belongs to: `QUICK` (the verdict and methods that read one pass),
+    `HEAVY` (methods that ask the model many times), or `WAIT` while somebody else computes the same. The steps may be
+    done in any thread, one at a time. The evidence that methods share is kept from step to step.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Run:
         self._given_store = default_store() if store is None else store or None
         self._meter = Meter(progress)
         self._evidence: OrderedDict[int, Evidence] = OrderedDict()
+        self._heard: LayerAnswers | None = None  # all windows in one pass, with the target layer
         self._readings: dict[str, Reading] = {}
 
     # --- what is asked
@@ -145,26 +147,49 @@ class Run:
 
     def _predict(self) -> Generator[str, None, None]:
         """Hear all windows, a batch at a time; the verdict is kept like the maps."""
-        windows, name = self.windows, key(**self._facts, answer="verdict")
+        name = key(**self._facts, answer="verdict")
+        wanted = None if self._asked[2] is None else self.classifier.card.class_index(self._asked[2])
         entry = self.store.get(name) if self.store is not None else None
         if entry is not None:
             logits = entry[0]["logits"]
+        elif self._one_pass and any("layer" in method.needs for method in self.methods):
+            self._heard = self._listen(wanted)
+            logits = self._heard.logits
         else:
-            logits = np.empty((len(windows), self.classifier.backend.classes), dtype=np.float32)
-            for start in range(0, len(windows), BATCH):
+            logits = np.empty((len(self.windows), self.classifier.backend.classes), dtype=np.float32)
+            for start in range(0, len(self.windows), BATCH):
                 if start:
                     yield QUICK
                 self._check()
                 batch = slice(start, start + BATCH)
-                pieces = [cut(self.features.values, window, self.classifier.frontend) for window in windows[batch]]
-                logits[batch] = self.classifier.backend.logits(np.stack(pieces))
-                self._meter.verdict(min(1.0, (start + BATCH) / len(windows)))
+                logits[batch] = self.classifier.backend.logits(self._pieces(batch))
+                self._meter.verdict(min(1.0, (start + BATCH) / len(self.windows)))
+        if entry is None:
             self._keep(name, {"logits": logits}, {})
         self.prediction = self.classifier.prediction(self.features, logits)
-        wanted = self._asked[2]
-        self.target = self.prediction.index if wanted is None else self.classifier.card.class_index(wanted)
+        self.target = self.prediction.index if wanted is None else wanted
         if self._on_prediction is not None:
             self._on_prediction(self.prediction)
+
+    def _pieces(self, batch: slice) -> np.ndarray:
+        """Windows of the features, (n, H, W)."""
+        return np.stack([cut(self.features.values, w, self.classifier.frontend) for w in self.windows[batch]])
+
+    @property
+    def _one_pass(self) -> bool:
+        """Whether all windows fit into one pass; then the verdict's pass gives the target layer's activations, too."""
+        return self.layer is not None and len(self.windows) <= BLOCK
+
+    def _listen(self, target: int | None) -> LayerAnswers:
+        assert self.layer is not None
+        return self.classifier.backend.activations(self._pieces(slice(None)), self.layer, target)
+
+    def _activations(self, index: int) -> Activations:
+        """Of one window, from the verdict's pass, or from one like it when the store had the verdict."""
+        if self._heard is None or self._heard.target != self.target:
+            self._heard = self._listen(self.target)
+            self._evidence[index].evaluations.forward += len(self.windows)
+        return Activations(self._heard.values[index], self._heard.gradients[index], cast(str, self.layer))
 
     def _keep(self, name: str, arrays: dict[str, Any], attrs: dict[str, Any]) -> None:
         if self.store is None:
@@ -187,6 +212,7 @@ class Run:
             for lane in (QUICK, HEAVY):
                 yield from self._gather(lane, [m for m in self.methods if _asks_model(m) and lane_of(m) == lane])
         finally:
+            self._heard = None
             while self._evidence:
                 self._evidence.popitem()[1].release()
         for method in self.methods:
@@ -263,6 +289,7 @@ class Run:
                 layer=self.layer,
                 baseline=self.baseline,
                 budget=self._budget,
+                activations=partial(self._activations, index) if self._one_pass else None,
             )
             while len(self._evidence) > BLOCK:
                 self._evidence.popitem(last=False)[1].release()
@@ -374,8 +401,8 @@ def _asks_model(method: Method) -> bool:
 
 
 def lane_of(method: Method) -> str:
-    """`QUICK` for methods that read gradients and activations, `HEAVY` for perturbations."""
-    return QUICK if method.needs & {"gradients", "layer"} else HEAVY
+    """`QUICK` for methods that read one single pass, `HEAVY` for those that ask the model many times."""
+    return HEAVY if method.params else QUICK
 
 
 def choose(classifier: Classifier, ids: Sequence[str] | None, layer: str | None) -> list[Method]:

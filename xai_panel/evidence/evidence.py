@@ -96,6 +96,8 @@ class Evidence:
     baseline: one of `baselines.KINDS`; None for the modality's default
     budget: replaces values of `BUDGET`
     checkpoint: called as checkpoint(stage, fraction of the stage) before every batch; may raise to cancel
+    activations: answers for the target layer when another pass (the verdict's) has them; by default the pass that
+        gives the gradient gives them too
 
     Raises ValueError for a window, target, layer, baseline or budget that does not fit the classifier.
     """
@@ -111,6 +113,7 @@ class Evidence:
         baseline: str | None = None,
         budget: dict[str, float] | None = None,
         checkpoint: Callable[[str, float], None] | None = None,
+        activations: Callable[[], Activations] | None = None,
     ) -> None:
         frontend, backend = classifier.frontend, classifier.backend
         window = np.array(window, np.float32, order="C")  # a copy: what was asked must not change later
@@ -133,6 +136,7 @@ class Evidence:
         self.baseline = baselines.baseline(window, self.baseline_kind, frontend.floor)
         self.budget = BUDGET | (budget or {})
         self.checkpoint = checkpoint or (lambda stage, fraction: None)
+        self._listen = activations
         self.evaluations = Evaluations()
         self.maps: dict[str, Any] = {}
         self._answers: dict[Any, Any] = {}
@@ -154,13 +158,14 @@ class Evidence:
     # --- one forward and one backward pass ---
 
     def _single(self) -> Any:
-        """Logits, input gradient and layer of the window itself: six methods read this one pass."""
+        """Logits, input gradient and, unless another pass has it, layer of the window itself."""
 
         def gather() -> Any:
             self.checkpoint("gradient", 0.0)
             self.evaluations.forward += 1
             self.evaluations.backward += 1
-            return self.classifier.backend.gradients(self.features[None], self.target, self.layer)
+            layer = self.layer if self._listen is None else None
+            return self.classifier.backend.gradients(self.features[None], self.target, layer)
 
         return self._once("single", gather)
 
@@ -184,6 +189,8 @@ class Evidence:
         """The target layer's activations and gradients, (K, h, w). Raises ValueError when no layer has a grid."""
         if self.layer is None:
             raise ValueError("layer: the model has no layer with a spatial grid; choose a method that needs none")
+        if self._listen is not None:
+            return self._once("activations", self._listen)
         answer = self._single()
         return Activations(answer.activations[0], answer.layer[0], self.layer)
 

@@ -98,10 +98,9 @@ def _no_cam_head(classifier: Classifier, layer: str) -> str:
         frontend = classifier.frontend
         scale = abs(frontend.floor) or 1.0
         noise = np.random.default_rng(0).random((2, *frontend.shape), np.float32)
-        gradients = classifier.backend.gradients(
-            np.float32(frontend.floor) + scale * noise, classifier.card.positive, layer
-        ).layer
-        assert gradients is not None  # a layer was asked for
+        gradients = classifier.backend.activations(
+            np.float32(frontend.floor) + scale * noise, layer, classifier.card.positive
+        ).gradients
         largest = np.abs(gradients).max()
         if largest == 0:
             known[layer] = f"the gradient at layer {layer} is zero, the head cannot be read"

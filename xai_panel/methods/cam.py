@@ -14,7 +14,7 @@ from xai_panel.methods.base import MapResult, method
     family="activation",
     needs={"layer", "cam-head"},
     cite="Zhou et al. 2016",
-    cost=3,
+    cost=1,
     units="logit",
     signed=True,
     summary="The logit of each place of the last layer by itself; the mean over the map is the logit without its bias.",

@@ -14,7 +14,7 @@ from xai_panel.methods.base import MapResult, method
     family="activation",
     needs={"layer"},
     cite="Selvaraju et al. 2017",
-    cost=4,
+    cost=2,
     units="logit",
     signed=False,
     summary="Where the target layer's channels that speak for the target are active.",

@@ -14,7 +14,7 @@ from xai_panel.methods.base import MapResult, method
     family="activation",
     needs={"layer"},
     cite="Chattopadhay et al. 2018",
-    cost=5,
+    cost=3,
     units="logit",
     signed=False,
     summary="Grad-CAM whose channel weights count each place where the gradient speaks for the target: better "

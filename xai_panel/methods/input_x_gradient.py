@@ -12,7 +12,7 @@ from xai_panel.methods.base import MapResult, method
     family="gradient",
     needs={"gradients"},
     cite="Shrikumar et al. 2016",
-    cost=2,
+    cost=6,
     units="logit",
     signed=True,
     summary="First-order estimate of what each feature adds to the logit, compared with the baseline.",

@@ -14,7 +14,7 @@ from xai_panel.methods.base import MapResult, method
     family="activation",
     needs={"layer"},
     cite="Jiang et al. 2021",
-    cost=6,
+    cost=4,
     units="logit",
     signed=False,
     summary="Where activations and their own gradients speak for the target; unlike Grad-CAM also sharp in "

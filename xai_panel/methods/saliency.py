@@ -14,7 +14,7 @@ from xai_panel.methods.base import MapResult, method
     family="gradient",
     needs={"gradients"},
     cite="Simonyan, Vedaldi & Zisserman 2014",
-    cost=1,
+    cost=5,
     units="logit / feature unit",
     signed=False,
     summary="How strongly the logit reacts to a small change of each feature.",

@@ -93,8 +93,8 @@ class LogMel(_Affine):
 
     sampling_rate: int = 16_000
     n_fft: int = 2048
-    win_length: int = 1024
-    hop_length: int = 288
+    win_length: int = 512
+    hop_length: int = 144
     bands: int = 224
     frames: int = 224
     fmin: float = 20.0

@@ -49,7 +49,7 @@ AUDIO_CARD: dict[str, Any] = {
         "Copies by Griffin-Lim from the full magnitudes are the hard case: their traces are fainter than what recordings differ by; "
         "see their figure.",
         "Trained on read English audiobooks (LibriSpeech) at 16 kHz; other corpora, languages, rooms and codecs are other domains.",
-        "A recording is heard in windows of 4 s whose logits are averaged: a short spoofed stretch in a long recording is diluted; "
+        "A recording is heard in windows of 2 s whose logits are averaged: a short spoofed stretch in a long recording is diluted; "
         "look at the score of each window.",
         "Answers for music and noise too, where the answer means nothing.",
     ],

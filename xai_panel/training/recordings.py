@@ -90,8 +90,8 @@ def recordings(data: Path, cache: Path, sampling_rate: int, seed: int) -> list[R
     return originals + copies
 
 
-def features_of(waveform: NDArray[np.floating], frontend: LogMel) -> NDArray[np.float32]:
-    """One model window (bands, frames) of a 16 kHz waveform; what is longer is cut, what is shorter padded."""
+def windows_of(waveform: NDArray[np.floating], frontend: LogMel) -> list[NDArray[np.float32]]:
+    """The model windows (bands, frames) of a 16 kHz waveform, as `Classifier.predict` hears them."""
     signal = xr.DataArray(
         waveform.astype(np.float32),
         dims="time",
@@ -99,7 +99,7 @@ def features_of(waveform: NDArray[np.floating], frontend: LogMel) -> NDArray[np.
         attrs={"sampling_rate": float(frontend.sampling_rate), "modality": "audio"},
     )
     values = frontend.features(signal).values
-    return cut(values, frontend.windows(values.shape[-1])[0], frontend)
+    return [cut(values, window, frontend) for window in frontend.windows(values.shape[-1])]
 
 
 def augment_waveform(
@@ -180,7 +180,7 @@ def epoch_batches(
     """Batches (n, 3, bands, frames) with labels (n,); `pairs`: recordings, each with its copies in the order of SHARES.
 
     Each bona fide recording comes with one of its own copies in the same batch, so that speaker, words, room and
-    microphone are the same in both classes.
+    microphone are the same in both classes. One window of each is heard, from a random start.
     """
     shares = list(SHARES.values())
     order = [k for _ in range(rounds) for k in rng.permutation(len(pairs))]
@@ -190,7 +190,7 @@ def epoch_batches(
             original, copies = pairs[k]
             for recording in (original, copies[int(rng.choice(len(copies), p=shares))]):
                 wave = augment_waveform(recording.waveform / 32767.0, frontend.sampling_rate, rng)
-                features.append(mask(features_of(wave, frontend), frontend, rng))
+                features.append(mask(windows_of(wave, frontend)[0], frontend, rng))
                 labels.append(recording.label)
         yield model_input(np.stack(features), frontend), torch.tensor(labels)
 

@@ -27,12 +27,22 @@ FEWEST = 5  # recordings of a generator that get a figure of their own
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One test set: a name for the card, inputs (first, last) → (n, 3, h, w), labels (n,), groups (n,)."""
+    """One test set: a name for the card, windows (first, last) → (n, 3, h, w), and of each item: label and group.
+
+    owners: index of the item that each window belongs to, ascending; an item's logits are the mean over its windows.
+    """
 
     name: str
-    inputs: Callable[[int, int], torch.Tensor]
+    windows: Callable[[int, int], torch.Tensor]
+    owners: NDArray[np.int64]
     labels: NDArray[np.int64]
     groups: NDArray[Any]
+
+    def logits(self, network: nn.Module) -> NDArray[np.float64]:
+        """Logits (items, classes)."""
+        answers = fit.predict(network, self.windows, self.owners.size).astype(np.float64)
+        first = np.searchsorted(self.owners, np.arange(self.labels.size))
+        return np.asarray(np.add.reduceat(answers, first) / np.bincount(self.owners)[:, None])
 
 
 @dataclass(frozen=True)
@@ -80,15 +90,14 @@ def train(
     imagenet.restore_batch_norm(network, task.sample)
 
     def validate(net: nn.Module) -> tuple[NDArray[Any], NDArray[Any]]:
-        return fit.predict(net, task.validation.inputs, task.validation.labels.size), task.validation.labels
+        return task.validation.logits(net), task.validation.labels
 
     state = fit.fit(network, task.batches, validate, task.schedule, runs / f"{id}-{seed}.pt", seed)
     half, difference = _round_to_half(network, task.sample)
     temperature = round(evaluate.fit_temperature(*validate(network)), 4)
     metrics = {}
     for test in task.tests:
-        logits = fit.predict(network, test.inputs, test.labels.size)
-        metrics[test.name] = evaluate.report(logits, test.labels, test.groups, temperature)
+        metrics[test.name] = evaluate.report(test.logits(network), test.labels, test.groups, temperature)
         print(f"{test.name}: {metrics[test.name]}", flush=True)
     training = {
         **task.card.pop("training"),
@@ -159,7 +168,7 @@ def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> 
                 features = radiographs.blurred(features, torch.full((last - first,), sigma))
             return radiographs.model_input(features, frontend)
 
-        return HeldOut(name, inputs, images.labels, images.patients)
+        return HeldOut(name, inputs, np.arange(images.labels.size), images.labels, images.patients)
 
     held_out = everything.select(everything.parts == "held-out")
     validation = test_set("validation", everything.select(everything.parts == "validation"))
@@ -196,10 +205,12 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
 
     def test_set(name: str, bona_fide: list[recordings.Recording], spoofed: list[recordings.Recording]) -> HeldOut:
         chosen = bona_fide + spoofed
-        values = np.stack([recordings.features_of(r.waveform / 32767.0, frontend) for r in chosen])
+        heard = [recordings.windows_of(r.waveform / 32767.0, frontend) for r in chosen]
+        values = np.stack([window for windows in heard for window in windows])
         return HeldOut(
             name,
             lambda first, last: recordings.model_input(values[first:last], frontend),
+            np.repeat(np.arange(len(chosen)), [len(windows) for windows in heard]),
             np.array([r.label for r in chosen]),
             np.array([r.speaker for r in chosen]),
         )
@@ -231,17 +242,19 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
                     f"{corpus}, published deepfakes: {name} (not trained on)", own, pick("held-out", corpus, (name,))
                 )
             )
-        tests.append(
-            test_set(
-                f"{corpus}, all published deepfakes (not trained on)", own, pick("held-out", corpus, tuple(published))
-            )
-        )
+        if len(published) > 1:
+            every = pick("held-out", corpus, tuple(published))
+            tests.append(test_set(f"{corpus}, all published deepfakes (not trained on)", own, every))
     return Task(
         batches=lambda rng: recordings.epoch_batches(pairs, frontend, batch, rounds, rng),
         schedule=fit.Schedule(epochs=epochs or 12, batches=len(pairs) * rounds // (batch // 2), patience=6),
         sample=recordings.model_input(
             np.stack(
-                [recordings.features_of(r.waveform / 32767.0, frontend) for p in pairs[:24] for r in (p[0], *p[1][:2])]
+                [
+                    recordings.windows_of(r.waveform / 32767.0, frontend)[0]
+                    for p in pairs[:24]
+                    for r in (p[0], *p[1][:2])
+                ]
             ),
             frontend,
         ),

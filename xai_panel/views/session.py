@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,11 @@ def job_queue() -> Any:
     queue = JobQueue()
     atexit.register(queue.close)  # a thread that computes while the interpreter goes would abort the process
     return queue
+
+
+def duration_of(signal: xr.DataArray) -> float:
+    """Length of a recording [s]; 0 for a radiograph."""
+    return signal.sizes["time"] / float(signal.attrs["sampling_rate"]) if "time" in signal.dims else 0.0
 
 
 def excerpt(signal: xr.DataArray, interval: tuple[float, float] | None) -> xr.DataArray:
@@ -160,7 +165,7 @@ class Session(param.Parameterized):
         self.cards = [card for card in cards if self.modality in (None, card.modality)]
         self._opening_run = 0  # grows with each file that is opened: an older one that is still being read is dropped
         self._run = 0  # grows when signal, model, target or interval change: older answers are dropped
-        self._job: Any = None
+        self._jobs: list[Any] = []  # one at most that still runs
         if not self.model_id and self.cards:
             self.model_id = self._card_for(self.cards[0].modality).id
 
@@ -187,9 +192,7 @@ class Session(param.Parameterized):
     @property
     def duration(self) -> float:
         """Length of the recording [s]; 0 for no signal or a radiograph."""
-        if self.signal is None or "time" not in self.signal.dims:
-            return 0.0
-        return self.signal.sizes["time"] / float(self.signal.attrs["sampling_rate"])
+        return 0.0 if self.signal is None else duration_of(self.signal)
 
     @property
     def explained(self) -> xr.DataArray | None:
@@ -279,15 +282,14 @@ class Session(param.Parameterized):
         run = self._run
         self.param.update(state="queued", fraction=0.0, message="Waiting for its turn")
         try:
-            self._job = self._submit_job(run, wanted)
+            self._jobs.append(self._request(run, self.target_index)(self.classifier, self.explained, wanted))
         except Exception as error:
             self._fail(run, error)
 
     def stop(self) -> None:
         """Stop what is running; the maps that are ready stay."""
         if self.state in ("queued", "running"):
-            if self.prediction is None:
-                self._run += 1  # the verdict is on its way in a thread; it will be dropped
+            self._run += 1  # what is on its way in a thread will be dropped
             self._cancel_job()
             self.param.update(state="stopped", message="Stopped")
 
@@ -336,7 +338,7 @@ class Session(param.Parameterized):
 
     def _open(self, name: str, read: Callable[[], xr.DataArray], sample: Any) -> None:
         self._opening_run += 1
-        self.param.update(opening=True, notice=None)
+        self.param.update(opening=sample is None, notice=None)  # a sample is there before anybody could read a word
         _pool.submit(self._read, self._opening_run, name, read, sample)
 
     def _read(self, run: int, name: str, read: Callable[[], xr.DataArray], sample: Any) -> None:
@@ -395,9 +397,8 @@ class Session(param.Parameterized):
         self.param.update(**updates)
 
     def _cancel_job(self) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            job.cancel()
+        while self._jobs:
+            self._jobs.pop().cancel()
 
     def _submit_prediction(self, signal: xr.DataArray | None = None) -> None:
         signal = self.signal if signal is None else signal
@@ -405,10 +406,16 @@ class Session(param.Parameterized):
             return
         if signal is not None:
             self.param.update(state="running", fraction=0.0, message="Asking the classifier")
-        _pool.submit(self._predict, self._run, self.model_id, signal)
+        request = self._request(self._run, self.target)
+        _pool.submit(self._predict, self._run, self.model_id, signal, list(self.methods), request)
 
-    def _predict(self, run: int, model_id: str, signal: xr.DataArray | None) -> None:
-        """In a worker thread: load the classifier, ask it for its verdict, see which methods it can be asked for."""
+    def _predict(
+        self, run: int, model_id: str, signal: xr.DataArray | None, methods: list[str], request: Callable[..., Any]
+    ) -> None:
+        """In a worker thread: load the classifier, see which methods it can be asked for, ask it for its verdict.
+
+        What is explained as a whole is one job, so that its maps need not wait for the verdict to come and go.
+        """
         report = self._reporter(run)
 
         def progress(fraction: float) -> None:
@@ -418,12 +425,22 @@ class Session(param.Parameterized):
 
         try:
             classifier = (self._load or _load_model)(model_id)
-            prediction = None if signal is None else classifier.predict(signal, progress)
-            if prediction is not None:
-                available = (self._compatible or _compatible)(classifier)
-                self._post(self._decide, run, classifier, available, prediction)
+            available = (self._compatible or _compatible)(classifier)
+            wanted = [id for id in methods if available.get(id) is True]
+            if run != self._run or self.closed:
+                raise _Stale
+            if signal is None:
+                self._post(self._loaded, run, classifier, available)
+            elif wanted and duration_of(signal) <= EXPLAIN_SECONDS:
+                decide = partial(self._post, self._decide, run, classifier, available)
+                job = request(classifier, signal, wanted, on_prediction=decide)
+                self._jobs.append(job)
+                if run != self._run or self.closed:  # whoever changed that may not have seen the job yet
+                    job.cancel()
             else:
-                self._post(self._loaded, run, classifier, (self._compatible or _compatible)(classifier))
+                prediction = classifier.predict(signal, progress)
+                self._post(self._decide, run, classifier, available, prediction)
+                self._post(self._explain_stretch, run)
         except _Stale:
             return  # nobody waits for this answer any more
         except Exception as error:
@@ -442,7 +459,10 @@ class Session(param.Parameterized):
         self.param.update(
             classifier=classifier, available=available, model_problem="", prediction=prediction, interval=interval
         )
-        self.explain()
+
+    def _explain_stretch(self, run: int) -> None:
+        if run == self._run:
+            self.explain()
 
     def _no_verdict(self, run: int, error: Exception) -> None:
         if run != self._run:
@@ -454,23 +474,18 @@ class Session(param.Parameterized):
         else:
             self._fail(run, error)
 
-    def _submit_job(self, run: int, wanted: list[str]) -> Any:
+    def _request(self, run: int, target: int | None) -> Callable[..., Any]:
+        """A request that wants classifier, signal, methods and, for the verdict, `on_prediction`; for any thread."""
         report = self._reporter(run)
-
-        def on_map(id: str, dataset: xr.Dataset) -> None:
-            self._post(self._arrived, run, id, dataset)
-
         queue = job_queue() if self._queue is None else self._queue
-        return queue.submit(
+        return partial(
+            queue.submit,
             self.user,
-            self.classifier,
-            self.explained,
-            wanted,
-            target=self.target_index,
+            target=target,
             seed=self.seed,
             layer=self.layer,
             on_progress=lambda p: report(p.done, p.message),
-            on_map=on_map,
+            on_map=lambda id, dataset: self._post(self._arrived, run, id, dataset),
             on_done=lambda _dataset: self._post(self._finish, run),
             on_error=lambda error: self._post(self._fail, run, error),
         )
@@ -498,7 +513,7 @@ class Session(param.Parameterized):
 
     def _finish(self, run: int) -> None:
         if run == self._run:
-            self._job = None
+            self._jobs.clear()
             self.param.update(state="done", fraction=1.0, message="")
 
     def _fail(self, run: int, error: BaseException) -> None:
@@ -507,7 +522,7 @@ class Session(param.Parameterized):
 
         if run != self._run:
             return
-        self._job = None
+        self._jobs.clear()
         if isinstance(error, ValueError | QueueFull):
             text = str(error)
         else:

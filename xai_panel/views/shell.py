@@ -49,6 +49,9 @@ INVITATION = {
     "where in the image it found its evidence.",
     None: "Pick a sample or upload a recording or a chest radiograph, then compare what the methods say about it.",
 }
+# A view that waits for its signal is laid out behind the samples, at its own place and size: figures that are laid out
+# only when the maps come cost most of a second then.
+WAITING, SHOWN = {"visibility": "hidden"}, {"visibility": "visible"}
 PREDICTED = -1  # in the target's menu: whatever class is predicted
 FOUND = "Found automatically"
 FOOTNOTE = "Research and teaching only. Not a medical device, not forensic evidence."
@@ -58,11 +61,15 @@ def scheduler(doc: Document) -> Callable[[Callable[[], None]], Any]:
     """Runs a function on the document's event loop with its lock held; may be called from any thread.
 
     It leaves the caller's context behind: a callback that carries another session's context would set that session's
-    models.
+    models. All that it changes is sent to the browser together, which lays out the page once.
     """
 
     def schedule(call: Callable[[], None]) -> None:
-        contextvars.Context().run(doc.add_next_tick_callback, call)
+        def together() -> None:
+            with pn.io.hold(doc, policy="collect"):
+                call()
+
+        contextvars.Context().run(doc.add_next_tick_callback, together)
 
     return schedule
 
@@ -183,10 +190,10 @@ class Shell:
         self.start = SampleCards(
             when_loaded(self.session.open_sample),
             samples=[{"id": s.id, "title": s.title, "text": s.description} for s in self._samples],
-            margin=(16, 24),
-            sizing_mode="stretch_width",
+            margin=0,
+            styles={"position": "absolute", "inset": "0", "padding": "16px 24px", "box-sizing": "border-box"},
         )
-        self.body = pn.Column(self.view, visible=False, sizing_mode="stretch_both", margin=0)
+        self.body = pn.Column(self.view, styles=WAITING, sizing_mode="stretch_both", margin=0)
         self.job = html_pane("", css("job"))
         self.job.param.update(sizing_mode="fixed", width=260, height=22, align="center")
         self.progress = pmui.LinearProgress(
@@ -229,9 +236,8 @@ class Shell:
         self.nav = html_pane("", css("nav"))
         self.nav.param.update(sizing_mode="fixed", width=300, height=40, margin=(4, 0, 0, 20))
         self.viewport = Viewport(width=0, height=0, margin=0, sizing_mode="fixed")
-        scroll = pn.Column(
-            self.alert, self.verdict, self.start, self.body, sizing_mode="stretch_both", scroll="y-auto", margin=0
-        )
+        stage = pn.Column(self.body, self.start, sizing_mode="stretch_both", margin=0, styles={"position": "relative"})
+        scroll = pn.Column(self.alert, self.verdict, stage, sizing_mode="stretch_both", scroll="y-auto", margin=0)
         self.page = pmui.Page(
             title="xai_panel",
             meta_title=f"{PAGES[self._name]} · xai_panel",
@@ -330,7 +336,7 @@ class Shell:
     def _draw_verdict(self) -> None:
         session = self.session
         self.start.visible = session.signal is None and not session.opening
-        self.body.visible = session.signal is not None
+        self.body.styles = WAITING if session.signal is None else SHOWN
         prediction = session.prediction
         if prediction is not None and session.card is not None:
             self.verdict.object = verdict_html(
@@ -384,14 +390,13 @@ class Shell:
     def _draw_job(self) -> None:
         session = self.session
         working = session.state in ("queued", "running")
+        ready = f"{len(session.results)} map{'s' if len(session.results) != 1 else ''} ready"
         if session.opening:
             text = "Reading the file…"
         elif working:
             text = session.message
         else:
-            text = {"done": f"{len(session.results)} maps ready", "stopped": "Stopped", "failed": "Failed"}.get(
-                session.state, ""
-            )
+            text = {"done": ready, "stopped": "Stopped", "failed": "Failed"}.get(session.state, "")
         self.job.object = f"<div>{text}</div>"
         self.progress.param.update(visible=working, value=round(100 * session.fraction))
         self.status_stop.visible = working

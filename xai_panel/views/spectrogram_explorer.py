@@ -26,7 +26,7 @@ from xai_panel.views.widgets import MapList, css, html_pane, map_entries
 
 FIRST = "grad-cam"  # the map that is laid over the spectrogram unless the person chooses another
 MAP_COLUMNS = 600
-PREFETCH_SECONDS = 60.0  # sound of shorter recordings is sent before it is asked for
+PREFETCH_SECONDS = 60.0  # sound of shorter recordings is sent before it is asked for, once the maps are there
 LOWEST, HIGHEST = 20.0, 8000.0  # Hz: the band the detector hears
 
 _PLAIN = {"& .MuiToggleButton-root, & .MuiButton-root": {"textTransform": "none", "py": "3px"}}
@@ -58,6 +58,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         self._stale = False
         self._quiet = False  # the view is being set by us, its pictures come with it
         self._relabel = False
+        self._sound_due = False
         self._shown_interval: tuple[float, float] | None = None
         self._methods = list(METHODS.values())
         self._sent: dict[str, dict[str, Any]] = {}  # method id → row of `lines`, for the maps that the browser has
@@ -159,6 +160,7 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         session = self.session
         session.param.watch(lambda *_: self._show_signal(), "signal")
         session.param.watch(lambda *_: self._show_maps(), ["results", "methods", "state"])
+        session.param.watch(lambda *_: self._prefetch_sound(), "state")
         session.param.watch(lambda *_: self._show_scores(), ["prediction", "interval"])
         self.list.param.watch(self._chosen, "value")
         self.opacity_slider.param.watch(lambda event: self.param.update(opacity=event.new), "value")
@@ -356,10 +358,16 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         start = float(signal["time"][0])
         self.player.param.update(sound=b"", start=start, duration=self.session.duration, selection=[0.0, 0.0])
         self.plots.selection.update(visible=False, left=0, right=0)
-        if self.session.duration <= PREFETCH_SECONDS:
+        self._sound_due = self.session.duration <= PREFETCH_SECONDS
+        self._prefetch_sound()
+
+    def _prefetch_sound(self) -> None:
+        """Send the sound when the maps no longer need the machine."""
+        if self._sound_due and not self.session.busy:
             self._send_sound()
 
     def _send_sound(self) -> None:
+        self._sound_due = False
         drawn, signal, interval = self._drawn, self.session.signal, self.session.interval
         if signal is None:
             return

@@ -26,6 +26,20 @@ class Gradients:
     layer: Array | None = None
 
 
+@dataclass(frozen=True)
+class Activations:
+    """Answers of one forward pass over a batch of n windows, and of the way back from the logit to one layer.
+
+    logits: (n, classes); target: the class index; values and gradients: of the layer and d logit[target] / d values,
+    (n, channels, h, w).
+    """
+
+    logits: Array
+    target: int
+    values: Array
+    gradients: Array
+
+
 class Backend(Protocol):
     """A network behind its front end. Batches are float32 (n, H, W) in feature units.
 
@@ -43,6 +57,13 @@ class Backend(Protocol):
 
     def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
         """One forward and backward pass from the target's logit. Raises `ValueError` for an unknown layer."""
+        ...
+
+    def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
+        """One forward pass, and back from the target's logit to the layer only, which costs next to nothing.
+
+        target None: the class with the highest mean logit over the batch. Raises `ValueError` for an unknown layer.
+        """
         ...
 
     def layers(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_panel.models.backends.base import Array, Gradients
+from xai_panel.models.backends.base import Activations, Array, Gradients
 
 
 class TensorFlowBackend:
@@ -36,7 +36,7 @@ class TensorFlowBackend:
         self._to_input = to_input
         self._shape = shape
         self._lock = threading.Lock()
-        self._compiled: dict[str | None, Callable[..., Any]] = {}
+        self._compiled: dict[tuple[str | None, bool], Callable[..., Any]] = {}
         model(
             to_input(tf.zeros((1, *shape))), training=False
         )  # a sequential model has its layers only once it was called
@@ -69,19 +69,25 @@ class TensorFlowBackend:
         return np.asarray(self._forward(np.ascontiguousarray(batch, np.float32)))
 
     def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
-        answers = self._backward(layer)(np.ascontiguousarray(batch, np.float32), np.int32(target))
-        logits, inputs, *rest = (answer.numpy() for answer in answers)
-        activations, gradients = (np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in rest) if rest else (None, None)
+        answers = self._backward(layer, True)(np.ascontiguousarray(batch, np.float32), np.int32(target))
+        logits, _, inputs, *rest = (answer.numpy() for answer in answers)
+        activations, gradients = (_channels_first(answer) for answer in rest) if rest else (None, None)
         return Gradients(logits, inputs, activations, gradients)
 
-    def _backward(self, layer: str | None) -> Callable[..., Any]:
-        """The compiled forward and backward pass that also answers for `layer`, made when first asked for."""
-        with self._lock:
-            if layer not in self._compiled:
-                self._compiled[layer] = self._compile(layer)
-            return self._compiled[layer]
+    def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
+        asked = np.int32(-1 if target is None else target)
+        answers = self._backward(layer, False)(np.ascontiguousarray(batch, np.float32), asked)
+        logits, index, values, gradients = (answer.numpy() for answer in answers)
+        return Activations(logits, int(index), _channels_first(values), _channels_first(gradients))
 
-    def _compile(self, layer: str | None) -> Callable[..., Any]:
+    def _backward(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
+        """The compiled forward pass and the way back to `layer` and, when `inputs`, to the features."""
+        with self._lock:
+            if (layer, inputs) not in self._compiled:
+                self._compiled[layer, inputs] = self._compile(layer, inputs)
+            return self._compiled[layer, inputs]
+
+    def _compile(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
         import tensorflow as tf
         from tensorflow import keras
 
@@ -97,9 +103,13 @@ class TensorFlowBackend:
                 answers = network(self._to_input(features), training=False)
                 *seen, outputs = answers if watched else [answers]
                 logits = self._pair(outputs)
-                score = tf.reduce_sum(tf.gather(logits, target, axis=1))
-            gradients = tape.gradient(score, [features, *seen], unconnected_gradients="zero")
-            return [logits, gradients[0], *seen, *gradients[1:]]
+                predicted = tf.argmax(tf.reduce_mean(logits, axis=0), output_type=tf.int32)
+                index = tf.where(target < 0, predicted, target)
+                score = tf.reduce_sum(tf.gather(logits, index, axis=1))
+            sources = [features, *seen] if inputs else seen
+            gradients = tape.gradient(score, sources, unconnected_gradients="zero")
+            back = gradients[:1] if inputs else []
+            return [logits, index, *back, *seen, *gradients[len(back) :]]
 
         return backward
 
@@ -134,3 +144,7 @@ class TensorFlowBackend:
         if not layers:
             raise ValueError("the network has no layer with a spatial grid")
         return layers[-1]
+
+
+def _channels_first(values: Array) -> Array:
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))

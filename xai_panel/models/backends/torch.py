@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from xai_panel.models.backends.base import Array, Gradients
+from xai_panel.models.backends.base import Activations, Array, Gradients
 
 
 class TorchBackend:
@@ -66,6 +66,16 @@ class TorchBackend:
             return Gradients(logits.detach().numpy(), values[0])
         return Gradients(logits.detach().numpy(), values[0], captured[-1].detach().contiguous().numpy(), values[1])
 
+    def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
+        with self._lock, torch.enable_grad(), self._frozen():
+            captured: list[torch.Tensor] = []
+            with _watch(self._named(layer), captured, start=True):
+                logits = self._pair(self._call(_tensor(batch)))
+            index = int(logits.detach().mean(dim=0).argmax()) if target is None else target
+            (gradients,) = torch.autograd.grad(logits[:, index].sum(), captured[-1:])
+        values = captured[-1].detach().contiguous().numpy()
+        return Activations(logits.detach().numpy(), index, values, gradients.contiguous().numpy())
+
     @contextmanager
     def _frozen(self) -> Iterator[None]:
         """Nobody asks for the gradients of the weights; not computing them saves a third of the backward pass."""
@@ -84,10 +94,11 @@ class TorchBackend:
         return self.module.get_submodule(layer)
 
     def layers(self) -> list[str]:
-        with self._lock:
-            if self._layers is None:
-                self._layers = self._find_layers()
-            return list(self._layers)
+        if self._layers is None:  # asked before the lock, which a long batch may hold
+            with self._lock:
+                if self._layers is None:
+                    self._layers = self._find_layers()
+        return list(self._layers)
 
     def _find_layers(self) -> list[str]:
         """One forward pass that notes each module with a 4-D output of more than one position.
@@ -134,10 +145,15 @@ def _tensor(batch: Array) -> torch.Tensor:
 
 
 @contextmanager
-def _watch(module: nn.Module, captured: list[torch.Tensor]) -> Iterator[None]:
-    """Capture the output of `module`; what follows works on a copy, so that in-place operations cannot change it."""
+def _watch(module: nn.Module, captured: list[torch.Tensor], start: bool = False) -> Iterator[None]:
+    """Capture the output of `module`; what follows works on a copy, so that in-place operations cannot change it.
+
+    start: gradients begin here; what came before is not remembered.
+    """
 
     def hook(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        if start:
+            output = output.detach().requires_grad_()
         captured.append(output)
         return output.clone()
 
