@@ -6,19 +6,17 @@ import hashlib
 import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from xai_panel.models.backends.base import Backend
-from xai_panel.models.card import Card, read_card
+from xai_panel.models.card import Card, CardError, read_card
 from xai_panel.models.classifier import Classifier
+from xai_panel.models.errors import CodeError, ModelError
 from xai_panel.models.frontends import FrontEnd, build_frontend
 from xai_panel.resources import weights_dir
 
 _lock = threading.Lock()
 _loaded: dict[str, Classifier] = {}
-
-
-class ModelError(RuntimeError):
-    """A classifier that cannot be loaded; the message says which, why and what to do."""
 
 
 @cache
@@ -58,32 +56,65 @@ def _load(card: Card, folder: Path) -> Classifier:
             f"{card.id}: {card.weights} is not the file of its card (SHA-256 {digest[:12]}…, the card says "
             f"{card.digest[:12]}…); restore it or train it again"
         )
-    frontend = build_frontend(card.frontend)
+    frontend = _frontend(card)
     build_backend = _torch_backend if card.framework == "torch" else _tensorflow_backend
     return Classifier(card, frontend, build_backend(card, frontend, path))
 
 
+def _frontend(card: Card) -> FrontEnd:
+    try:
+        frontend = build_frontend(card.frontend)
+    except ValueError as error:
+        raise CardError(f"card {card.id}: field «frontend»: {error}") from error
+    if frontend.modality != card.modality:
+        raise CardError(
+            f"card {card.id}: field «frontend»: {card.frontend['kind']} is for {frontend.modality} signals, field "
+            f"«modality» says {card.modality}"
+        )
+    return frontend
+
+
 def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
     import torch
-    from safetensors.torch import load_file
 
-    from xai_panel.models.architectures import build
     from xai_panel.models.backends.torch import TorchBackend
+    from xai_panel.models.state import network_for, read_state
 
-    network = build(card.architecture, len(card.labels))
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
-    network.load_state_dict(state)
+    state = read_state(path, allow_code=card.runs_code)
+    try:
+        network = network_for(card.architecture, card.labels, state, path.name)
+    except ValueError as error:
+        raise CardError(f"card {card.id}: field «architecture»: {error}") from error
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TorchBackend(network, lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape)
 
 
 def _tensorflow_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
-    import keras
     import tensorflow as tf
 
     from xai_panel.models.backends.tensorflow import TensorFlowBackend
 
-    network = keras.saving.load_model(path, compile=False, safe_mode=True)  # safe: a file cannot bring code along
+    network = read_keras(path, allow_code=card.runs_code)
     return TensorFlowBackend(
         network, lambda x: frontend.to_input(x, lambda c: tf.stack(list(c), axis=-1)), frontend.shape
     )
+
+
+def read_keras(path: Path, allow_code: bool = False) -> Any:
+    """A Keras model from a `.keras` or `.h5` file.
+
+    allow_code: also read Lambda layers, which are Python code. Raises `CodeError` for these when it is not allowed, and
+    `ModelError` for a file that cannot be read.
+    """
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=not allow_code)
+    except Exception as error:  # Keras raises what its layers raise
+        text = str(error)
+        if not allow_code and "safe_mode" in text:
+            raise CodeError(
+                f"{path.name} holds Python code in a Lambda layer, which runs with the model; replace it by a layer "
+                "of Keras, and save again"
+            ) from error
+        raise ModelError(f"{path.name} cannot be read as a Keras file: {' '.join(text.split())[:300]}") from error
