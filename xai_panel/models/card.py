@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 MODALITIES = ("audio", "radiograph")
-FRAMEWORKS = ("torch", "tensorflow")
+FRAMEWORKS = ("torch", "tensorflow", "onnxruntime")
 #: Annotation of a field → what a person calls it.
 _KINDS = {
     "str": "a text",
@@ -35,7 +35,7 @@ class Card:
     Attributes
     ----------
     id, title, summary: its name in code, its name in the user interface, one sentence about it
-    modality: "audio" or "radiograph"; framework: "torch" or "tensorflow"
+    modality: "audio" or "radiograph"; framework: "torch", "tensorflow" or "onnxruntime"
     architecture: of a PyTorch network, see `xai_panel.models.architectures.build`; a name for people otherwise
     labels: names of the classes, in the order of the logits; positive: index of the class that is the finding
     weights: file beside the card; digest: its SHA-256

@@ -7,7 +7,7 @@ value per time-frequency bin or pixel whatever the network's first layer wants.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -273,6 +273,12 @@ def build_frontend(parameters: dict[str, Any]) -> FrontEnd:
         return FRONT_ENDS[kind](**rest)
     except ValueError as error:
         raise ValueError(f"front end {kind}: {error}") from error
+
+
+def describe(frontend: FrontEnd) -> dict[str, Any]:
+    """The table of a front end in a card; the inverse of `build_frontend` for the front ends of this package."""
+    kind = next((kind for kind, known in FRONT_ENDS.items() if type(frontend) is known), type(frontend).__name__)
+    return {"kind": kind, **(asdict(frontend) if is_dataclass(frontend) else {})}
 
 
 def _unlike(value: Any, default: Any) -> str:

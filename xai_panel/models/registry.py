@@ -1,9 +1,11 @@
-"""The classifiers that ship with the package, loaded when first asked for."""
+"""The classifiers that ship with the package and those that were added, loaded when first asked for."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,21 +15,42 @@ from xai_panel.models.card import Card, CardError, read_card
 from xai_panel.models.classifier import Classifier
 from xai_panel.models.errors import CodeError, ModelError
 from xai_panel.models.frontends import FrontEnd, build_frontend
-from xai_panel.resources import weights_dir
+from xai_panel.resources import own_models_dir, weights_dir
 
+CARD = "card.toml"  # of an added classifier, in a folder of its own
+
+logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 _loaded: dict[str, Classifier] = {}
 
 
 @cache
-def _cards() -> dict[str, Card]:
+def _shipped() -> dict[str, Card]:
     cards = [read_card(path) for path in sorted(weights_dir().glob("*.toml"))]
     return {card.id: card for card in cards}
 
 
+def added() -> dict[str, tuple[Card, Path]]:
+    """Card and folder of the classifiers that were added; looked up each time, for another process may add one."""
+    found = {}
+    for path in sorted(own_models_dir().glob(f"[!.]*/{CARD}")):
+        try:
+            card = read_card(path)
+        except (OSError, CardError) as error:  # one of them must not take the others along
+            logger.warning("the classifier in %s is left out: %s", path.parent, error)
+            continue
+        found[card.id] = (card, path.parent)
+    return found
+
+
+def _places() -> dict[str, tuple[Card, Path]]:
+    """Card and folder of every classifier."""
+    return added() | {id: (card, weights_dir()) for id, card in _shipped().items()}
+
+
 def models() -> list[Card]:
-    """Cards of all classifiers, audio first."""
-    return sorted(_cards().values(), key=lambda card: (card.modality, card.id))
+    """Cards of all classifiers, audio first; the added ones too."""
+    return sorted((card for card, _ in _places().values()), key=lambda card: (card.modality, card.id))
 
 
 def load_model(id: str) -> Classifier:
@@ -35,30 +58,41 @@ def load_model(id: str) -> Classifier:
 
     Raises `ValueError` for an unknown id and `ModelError` when its weights are missing or not the ones of the card.
     """
-    cards = _cards()
-    if id not in cards:
+    places = _places()
+    if id not in places:
         raise ValueError(f"no classifier {id!r}; there are: {', '.join(card.id for card in models())}")
+    card, folder = places[id]
     with _lock:
-        if id not in _loaded:
-            _loaded[id] = _load(cards[id], weights_dir())
+        if id not in _loaded or _loaded[id].card != card:
+            _loaded[id] = _load(card, folder)
         return _loaded[id]
 
 
 def _load(card: Card, folder: Path) -> Classifier:
     path = folder / card.weights
+    shipped = folder == weights_dir()
+    remedy = f"train it: xai-panel train {card.id} --data DIR" if shipped else "add the classifier again"
     if not path.is_file():
-        raise ModelError(
-            f"{card.id}: weights file {card.weights} is missing; train it: xai-panel train {card.id} --data DIR"
-        )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        raise ModelError(f"{card.id}: weights file {card.weights} is missing; {remedy}")
+    digest = digest_of(path)
     if digest != card.digest:
         raise ModelError(
             f"{card.id}: {card.weights} is not the file of its card (SHA-256 {digest[:12]}…, the card says "
-            f"{card.digest[:12]}…); restore it or train it again"
+            f"{card.digest[:12]}…); restore it, or {remedy}"
         )
     frontend = _frontend(card)
-    build_backend = _torch_backend if card.framework == "torch" else _tensorflow_backend
-    return Classifier(card, frontend, build_backend(card, frontend, path))
+    try:
+        return Classifier(card, frontend, BACKENDS[card.framework](card, frontend, path))
+    except CardError:
+        raise
+    except ValueError as error:
+        raise ModelError(f"{card.id}: {card.weights}: {error}") from error
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _frontend(card: Card) -> FrontEnd:
@@ -86,18 +120,26 @@ def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
     except ValueError as error:
         raise CardError(f"card {card.id}: field «architecture»: {error}") from error
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TorchBackend(network, lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape)
+    return TorchBackend.behind(frontend, network)
 
 
 def _tensorflow_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
-    import tensorflow as tf
-
     from xai_panel.models.backends.tensorflow import TensorFlowBackend
 
-    network = read_keras(path, allow_code=card.runs_code)
-    return TensorFlowBackend(
-        network, lambda x: frontend.to_input(x, lambda c: tf.stack(list(c), axis=-1)), frontend.shape
-    )
+    return TensorFlowBackend.behind(frontend, read_keras(path, allow_code=card.runs_code))
+
+
+def _onnx_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
+    from xai_panel.models.backends.onnx import OnnxBackend
+
+    return OnnxBackend.behind(frontend, path)
+
+
+BACKENDS: dict[str, Callable[[Card, FrontEnd, Path], Backend]] = {
+    "torch": _torch_backend,
+    "tensorflow": _tensorflow_backend,
+    "onnxruntime": _onnx_backend,
+}
 
 
 def read_keras(path: Path, allow_code: bool = False) -> Any:
