@@ -98,6 +98,25 @@ def test_what_plays_no_part_in_a_verdict_is_left_out():
     assert network_for("torchxrayvision:densenet121", labels, state, "w.pt").classifier.out_features == 18
 
 
+def test_outputs_that_were_never_trained_are_not_there(tmp_path):
+    state = weights(5)
+    torch.save(state, tmp_path / "w.pt")
+    labels, chosen = ("effusion", "pneumonia", "edema"), (4, 0, 2)
+    found = registry._load(card(tmp_path / "w.pt", labels=labels, outputs=chosen, multi_label=True), tmp_path)
+    features = np.random.default_rng(0).random((2, 16, 16), np.float32)
+    every = card(tmp_path / "w.pt", labels=tuple("abcde"))
+    expected = registry._load(every, tmp_path).backend.logits(features)[:, list(chosen)]
+    answer = found.backend.logits(features)
+    np.testing.assert_allclose(answer, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.probabilities(answer), 1 / (1 + np.exp(-expected.astype(float))), rtol=1e-5)
+    one = registry._load(card(tmp_path / "w.pt", outputs=(3,)), tmp_path)
+    assert one.backend.one_logit  # a single finding: it is there, or it is not
+    with pytest.raises(ModelError, match=r"field «outputs» of the card is \[0, 9\]; its outputs are 0…4"):
+        registry._load(card(tmp_path / "w.pt", outputs=(0, 9)), tmp_path)
+    with pytest.raises(CardError, match="field «outputs» has 2 entries"):
+        card(tmp_path / "w.pt", labels=labels, outputs=(0, 1))
+
+
 def test_the_first_keys_that_differ_are_named():
     state = weights()
     renamed = {name.replace("features.0.", "conv1."): value for name, value in state.items()}

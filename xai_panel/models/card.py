@@ -20,6 +20,7 @@ _KINDS = {
     "float": "a number",
     "bool": "true or false",
     "tuple[str, ...]": "a list of texts",
+    "tuple[int, ...]": "a list of whole numbers",
     "dict[str, Any]": "a table",
 }
 
@@ -38,6 +39,8 @@ class Card:
     modality: "audio" or "radiograph"; framework: "torch", "tensorflow" or "onnxruntime"
     architecture: of a PyTorch network, see `xai_panel.models.architectures.build`; a name for people otherwise
     labels: names of the classes, in the order of the logits; positive: index of the class that is the finding
+    multi_label: each label is a finding of its own, and several may be present: its probability is sigmoid(logit)
+    outputs: of a PyTorch network, those that the labels name, when others were never trained; empty for all
     weights: file beside the card; digest: its SHA-256
     runs_code: the weights bring code along, and whoever added the classifier allowed it
     frontend: `kind` of front end and its parameters
@@ -56,6 +59,8 @@ class Card:
     labels: tuple[str, ...]
     frontend: dict[str, Any]
     positive: int = 1
+    multi_label: bool = False
+    outputs: tuple[int, ...] = ()
     weights: str = ""
     digest: str = ""
     runs_code: bool = False
@@ -86,6 +91,9 @@ class Card:
             raise refuse("labels", f"has {len(self.labels)} entries; a classifier has at least two classes")
         if not 0 <= self.positive < len(self.labels):
             raise refuse("positive", f"is {self.positive}; an index of labels (0…{len(self.labels) - 1}) is expected")
+        accepted = {0, len(self.labels)} | ({1} if len(self.labels) == 2 else set())  # one logit is two classes
+        if len(self.outputs) not in accepted:
+            raise refuse("outputs", f"has {len(self.outputs)} entries; one per label is expected ({len(self.labels)})")
         if not self.temperature > 0:
             raise refuse("temperature", f"is {self.temperature}; a positive number is expected")
         if "kind" not in self.frontend:
@@ -123,8 +131,8 @@ def _fits(value: Any, kind: str) -> bool:
     """Whether a field that is annotated with `kind` may have this value."""
     if kind == "str | None":
         return value is None or isinstance(value, str)
-    if kind == "tuple[str, ...]":
-        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if kind.startswith("tuple["):
+        return isinstance(value, tuple) and all(_fits(item, kind[6:9]) for item in value)
     if kind == "float":
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "int":

@@ -169,7 +169,12 @@ class Classifier:
         return self.frontend.features(signal)
 
     def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probabilities (…, classes) of logits (…, classes): softmax, or sigmoid for a one-logit network."""
+        """Calibrated probabilities (…, classes) of logits (…, classes).
+
+        Softmax; sigmoid for a one-logit network, and of each logit where several findings may be present.
+        """
+        if self.card.multi_label:
+            return 0.5 + 0.5 * np.tanh(np.asarray(logits, dtype=np.float64) / self.card.temperature / 2)  # sigmoid
         scale = 0.5 if self.backend.one_logit else 1.0  # softmax of (−z/2, z/2) is sigmoid(z)
         scaled = np.asarray(logits, dtype=np.float64) * scale / self.card.temperature
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))

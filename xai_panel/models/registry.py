@@ -116,7 +116,7 @@ def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
 
     state = read_state(path, allow_code=card.runs_code)
     try:
-        network = network_for(card.architecture, card.labels, state, path.name)
+        network = network_for(card.architecture, card.labels, state, path.name, card.outputs)
     except ValueError as error:
         raise CardError(f"card {card.id}: field «architecture»: {error}") from error
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

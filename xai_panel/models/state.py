@@ -95,11 +95,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def network_for(architecture: str, labels: tuple[str, ...], state: dict[str, Tensor], name: str) -> nn.Module:
+def network_for(
+    architecture: str, labels: tuple[str, ...], state: dict[str, Tensor], name: str, chosen: tuple[int, ...] = ()
+) -> nn.Module:
     """The network of a card with the weights of a state dict.
 
     What the file holds decides between variants of an architecture: a full or a pooled head, one logit or two classes.
-    Parameters: architecture and labels of the card; name of the file, for messages.
+    Parameters: architecture and labels of the card; name of the file, for messages; chosen, the outputs that the labels
+    name, empty for all.
     Raises `ValueError` for an unknown architecture, and `ModelError` that names the first keys that differ.
     """
     from xai_panel.models.architectures import build
@@ -110,6 +113,12 @@ def network_for(architecture: str, labels: tuple[str, ...], state: dict[str, Ten
     state = _fitting(state, network)
     head = _head(network)
     outputs = state[head].shape[0] if head in state and state[head].ndim else len(labels)
+    if chosen and head in state:
+        if not all(0 <= one < outputs for one in chosen):
+            raise ModelError(f"{name}: field «outputs» of the card is {list(chosen)}; its outputs are 0…{outputs - 1}")
+        bias = head.removesuffix("weight") + "bias"
+        state |= {key: state[key][list(chosen)] for key in (head, bias) if key in state}
+        outputs = len(chosen)
     if outputs == 1 and len(labels) == 2:
         network = build(architecture, 1)
     elif outputs != len(labels):
