@@ -20,6 +20,7 @@ from xai_panel.cli import main
 from xai_panel.models.card import CardError
 from xai_panel.models.errors import CodeError, ModelError
 from xai_panel.models.frontends import LogMel, RadiographImage, build_frontend, describe
+from xai_panel.views.session import Session
 
 TABLE = {"kind": "radiograph", "size": 16, "mean": [0.5], "std": [0.5]}
 CARD = """
@@ -239,6 +240,7 @@ def test_an_added_classifier_is_listed_loaded_and_removed(home, card, capsys):
     assert main(["models", "add", str(card)]) == 0
     assert capsys.readouterr().out == "added mine: normal / pneumonia\n"
     assert [c.id for c in xp.models()] == [*before[:-1], "mine", before[-1]]
+    assert "mine" in [c.id for c in Session(modality="radiograph").cards]  # the pages
     kept = xp.load_model("mine").card
     assert kept.digest == hashlib.sha256((home / "mine" / "mine.pth").read_bytes()).hexdigest()
     for path in card.parent.iterdir():  # the copy is complete
