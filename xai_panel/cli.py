@@ -86,9 +86,19 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--no-store", action="store_true", help="neither look up nor keep maps")
     explain.set_defaults(command=_explain)
 
-    models = commands.add_parser("models", help="list the classifiers, or print the card of one")
-    models.add_argument("id", nargs="?", metavar="ID")
+    models = commands.add_parser(
+        "models",
+        help="list the classifiers, print the card of one, add or remove one of your own",
+        usage="xai-panel models [--json] [ID]\n       xai-panel models add CARD.toml [--allow-code]\n"
+        "       xai-panel models remove ID",
+    )
+    models.add_argument("what", nargs="*", metavar="ID | add CARD.toml | remove ID")
     models.add_argument("--json", action="store_true")
+    models.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="also add weights that run code when they are loaded: only from an author whom you trust",
+    )
     models.set_defaults(command=_models)
 
     methods = commands.add_parser("methods", help="list the explanation methods")
@@ -342,10 +352,48 @@ def _known_methods(text: str | None) -> list[str] | None:
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    match arguments.what:
+        case ["add", path]:
+            return _add_model(Path(path), arguments.allow_code)
+        case ["remove", id]:
+            return _remove_model(id)
+        case [] | [_]:
+            return _show_models(arguments)
+    raise UsageError("models takes one ID, «add CARD.toml» or «remove ID»; xai-panel models --help")
+
+
+def _add_model(path: Path, allow_code: bool) -> int:
+    from xai_panel.models.added import add_model
+    from xai_panel.models.errors import CodeError
+
+    try:
+        card = add_model(path, allow_code=allow_code)
+    except CodeError as error:
+        _complain(f"xai-panel: {error}; or, if you trust its author: --allow-code")
+        return FAILED
+    except (ValueError, RuntimeError, OSError) as error:
+        _complain(f"xai-panel: {error}")
+        return FAILED
+    print(f"added {card.id}: {' / '.join(card.labels)}")
+    return OK
+
+
+def _remove_model(id: str) -> int:
+    from xai_panel.models.added import remove_model
+
+    try:
+        remove_model(id)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    print(f"removed {id}")
+    return OK
+
+
+def _show_models(arguments: argparse.Namespace) -> int:
     from xai_panel.models.registry import models
 
-    if arguments.id is not None:
-        card = dataclasses.asdict(_card(arguments.id))
+    if arguments.what:
+        card = dataclasses.asdict(_card(arguments.what[0]))
         print(json.dumps(card, indent=2, ensure_ascii=False) if arguments.json else "\n".join(_lines(card)))
         return OK
     cards = models()
