@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     methods = commands.add_parser("methods", help="list the explanation methods")
     methods.add_argument("--model", metavar="ID", help="say which of them can explain this classifier")
+    methods.add_argument("--table", action="store_true", help="which method can explain which classifier (Markdown)")
     methods.add_argument("--json", action="store_true")
     methods.set_defaults(command=_methods)
 
@@ -415,9 +416,37 @@ def _show_models(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _compatibility() -> int:
+    """Methods × classifiers: «yes», or the number of the reason below the table."""
+    from xai_panel.methods import METHODS, compatible
+    from xai_panel.models.registry import models
+
+    answers = {}
+    for card in models():
+        try:
+            answers[card.id] = compatible(card.id)
+        except RuntimeError as error:
+            _complain(f"xai-panel: {error}")
+            return FAILED
+    reasons: dict[str, int] = {}
+    print("| method | " + " | ".join(f"`{id}`" for id in answers) + " |")
+    print("|---" * (1 + len(answers)) + "|")
+    for method in METHODS:
+        cells = [
+            "yes" if answer[method] is True else f"no ({reasons.setdefault(str(answer[method]), len(reasons) + 1)})"
+            for answer in answers.values()
+        ]
+        print(f"| `{method}` | " + " | ".join(cells) + " |")
+    for reason, number in reasons.items():
+        print(f"\n({number}) {reason}")
+    return OK
+
+
 def _methods(arguments: argparse.Namespace) -> int:
     from xai_panel.methods import METHODS, compatible
 
+    if arguments.table:
+        return _compatibility()
     answers: dict[str, bool | str] = {}
     if arguments.model is not None:
         _card(arguments.model)

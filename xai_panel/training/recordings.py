@@ -24,9 +24,16 @@ from xai_panel.signals.audio import read_audio, resample
 from xai_panel.training import datasets
 
 # Share of each among the copies of an epoch: Griffin-Lim from the full magnitudes leaves the subtlest traces.
-SHARES = {"griffin-lim": 0.4, "mel-inversion": 0.2, "lpc": 0.2, "world": 0.2}
+SHARES = {
+    "griffin-lim": 0.3,
+    "phase-vocoder": 0.2,
+    "mel-inversion": 0.125,
+    "sinusoidal": 0.125,
+    "lpc": 0.125,
+    "world": 0.125,
+}
 TRAINED_VOCODERS = tuple(SHARES)
-HELD_OUT_VOCODERS = ("channel",)
+HELD_OUT_VOCODERS = ("channel", "harmonic-noise", "lpc10")
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,7 @@ def epoch_batches(
 
 
 def model_input(features: NDArray[np.float32], frontend: LogMel) -> torch.Tensor:
-    """Network input (n, 3, bands, frames) of features (n, bands, frames)."""
+    """Network input (n, channels, bands, frames) of features (n, bands, frames)."""
     stacked: torch.Tensor = frontend.to_input(
         torch.from_numpy(features), lambda channels: torch.stack(list(channels), dim=1)
     )

@@ -7,7 +7,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from xai_panel.models.architectures import build
 from xai_panel.models.frontends import LogMel, RadiographImage
 from xai_panel.signals.vocoders import VOCODERS
 from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
-from xai_panel.training.cards import AUDIO_CARD, XRAY_CARD
+from xai_panel.training.cards import audio_card, radiograph_card
 from xai_panel.training.datasets.collected import TRAINED_CORPUS
 
 HALF_TOLERANCE = 1e-2  # logit
@@ -60,6 +60,23 @@ class Task:
     card: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How one classifier is made: `task` reads the data; `imagenet`: it starts from MobileNetV2's ImageNet weights."""
+
+    task: Callable[[Recipe, Path, Path, int, int | None], Task]
+    title: str
+    architecture: str
+    epochs: int
+    learning_rate: float = 5e-4
+    imagenet: bool = False
+    frontend: dict[str, Any] = field(default_factory=dict)
+
+    def schedule(self, epochs: int | None, batches: int) -> fit.Schedule:
+        """Of `batches` an epoch; epochs None: the recipe's."""
+        return fit.Schedule(epochs or self.epochs, batches, self.learning_rate, patience=6)
+
+
 def train(
     id: str,
     data: Path,
@@ -70,26 +87,27 @@ def train(
 ) -> Path:
     """Train classifier `id` and write its weights, card and split into `out`; returns the card's path.
 
-    initial: the published ImageNet MobileNetV2 (TFLite) to start from; downloaded when not given.
+    initial: the published ImageNet MobileNetV2 (TFLite), for the classifiers that start from it; downloaded when not
+    given.
     Interrupted trainings go on where they were: the state is kept in `out/../.runs`. Raises `ValueError` for an unknown
     id, `FileNotFoundError` when the data or the initial weights are not there, `OSError` when they do not come.
     """
-    if id not in TASKS:
-        raise ValueError(f"no recipe for {id!r}; there are: {', '.join(TASKS)}")
+    if id not in RECIPES:
+        raise ValueError(f"no recipe for {id!r}; there are: {', '.join(RECIPES)}")
+    recipe = RECIPES[id]
     data, out = Path(data), Path(out)
     if not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; it has the data sets that the README names")
     runs = out.parent / ".runs"
-    if initial is None:
-        initial = imagenet.download(runs)
-    elif not Path(initial).is_file():
+    if initial is not None and not Path(initial).is_file():
         raise FileNotFoundError(f"{initial}: no such file; it should be {imagenet.FILE}")
     started = time.monotonic()
     torch.manual_seed(seed)
-    task = TASKS[id](data, runs, seed, epochs)
+    task = recipe.task(recipe, data, runs, seed, epochs)
     network = build(task.card["architecture"], len(task.card["labels"]))
-    imagenet.initialise(network, initial)
-    imagenet.restore_batch_norm(network, task.sample)
+    if recipe.imagenet:
+        imagenet.initialise(network, initial or imagenet.download(runs))
+        imagenet.restore_batch_norm(network, task.sample)
 
     def validate(net: nn.Module) -> tuple[NDArray[Any], NDArray[Any]]:
         return task.validation.logits(net), task.validation.labels
@@ -156,7 +174,8 @@ def _write(id: str, network: nn.Module, out: Path, card: dict[str, Any], task: T
     return path
 
 
-def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
+def _radiographs(recipe: Recipe, data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
+    card = radiograph_card(recipe.title, recipe.architecture, recipe.imagenet)
     frontend = RadiographImage()
     everything = radiographs.children(data, frontend, seed)
     train = everything.select(everything.parts == "train")
@@ -176,7 +195,7 @@ def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> 
     validation = test_set("validation", everything.select(everything.parts == "validation"))
     return Task(
         batches=lambda rng: radiographs.epoch_batches(train, frontend, per_class, batch, rng),
-        schedule=fit.Schedule(epochs=epochs or 6, batches=2 * per_class // batch, patience=5),
+        schedule=recipe.schedule(epochs, 2 * per_class // batch),
         sample=radiographs.model_input(
             torch.from_numpy(train.features[:: max(1, len(train.labels) // 96)]).float() / 255, frontend
         ),
@@ -189,12 +208,14 @@ def _xray_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> 
         split=dict(
             sorted({p: q for p, q in zip(everything.patients.tolist(), everything.parts.tolist(), strict=True)}.items())
         ),
-        card=XRAY_CARD,
+        card=card,
     )
 
 
-def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
-    frontend = LogMel()
+def _recordings(recipe: Recipe, data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
+    frontend = LogMel(**recipe.frontend)
+    seconds = round(frontend.frames * frontend.hop_length / frontend.sampling_rate, 1)
+    card = audio_card(recipe.title, recipe.architecture, seconds, recipe.frontend, recipe.imagenet)
     everything = recordings.recordings(data, runs, frontend.sampling_rate, seed)
     originals = [r for r in everything if not r.generator]
     copies: dict[int, list[recordings.Recording]] = {id(r): [] for r in originals}
@@ -249,7 +270,7 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
             tests.append(test_set(f"{corpus}, all published deepfakes (not trained on)", own, every))
     return Task(
         batches=lambda rng: recordings.epoch_batches(pairs, frontend, batch, rounds, rng),
-        schedule=fit.Schedule(epochs=epochs or 12, batches=len(pairs) * rounds // (batch // 2), patience=6),
+        schedule=recipe.schedule(epochs, len(pairs) * rounds // (batch // 2)),
         sample=recordings.model_input(
             np.stack(
                 [
@@ -263,11 +284,20 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
         validation=test_set("validation", pick("validation", home, ("",)), pick("validation", home, trained)),
         tests=tests,
         split=dict(sorted({r.speaker: r.part for r in everything}.items())),
-        card=AUDIO_CARD,
+        card=card,
     )
 
 
-TASKS: dict[str, Callable[[Path, Path, int, int | None], Task]] = {
-    "audio-mobilenetv2": _audio_mobilenetv2,
-    "xray-mobilenetv2": _xray_mobilenetv2,
+SMALL = {"bands": 128, "frames": 128, "mean": [0.5], "std": [0.25]}
+RECIPES = {
+    "audio-mobilenetv2": Recipe(
+        _recordings, "MobileNetV2 on log-mel spectrograms", "torchvision:mobilenet_v2", epochs=12, imagenet=True
+    ),
+    "audio-custom-cnn": Recipe(
+        _recordings, "Small CNN on log-mel spectrograms", "xai_panel:custom-cnn", 24, 2e-3, frontend=SMALL
+    ),
+    "xray-mobilenetv2": Recipe(
+        _radiographs, "MobileNetV2 on chest radiographs", "torchvision:mobilenet_v2", epochs=6, imagenet=True
+    ),
+    "xray-alexnet": Recipe(_radiographs, "AlexNet on chest radiographs", "xai_panel:alexnet-pooled", 16, 3e-4),
 }
