@@ -30,7 +30,7 @@ from xai_panel.explanation.store import Claim, Store, code_digest, default_store
 from xai_panel.methods import METHODS, MapResult, Method, compatible, get
 from xai_panel.models.backends.base import Activations as LayerAnswers
 from xai_panel.models.classifier import BATCH, Classifier, Prediction
-from xai_panel.models.frontends import cut
+from xai_panel.models.frontends import cut, shown
 from xai_panel.signals.errors import SignalError
 from xai_panel.signals.source import digest_of
 
@@ -107,6 +107,7 @@ class Run:
         self.features = model.features(self._signal)
         self.windows = model.frontend.windows(self.features.shape[-1])
         self._meter.expect(self.methods, len(self.windows))
+        self._shown = shown(self.features)
         self._signal_digest = digest_of(self._signal)
         self._facts = self._describe()
         self._values = scratch((len(self.methods), *self.features.shape))
@@ -266,7 +267,7 @@ class Run:
                     self._finish(method, stitches[method.id])
 
     def _stitch(self, method: Method) -> Stitch:
-        return Stitch(self._values[self.methods.index(method)], self.classifier.frontend.shape, self.windows)
+        return Stitch(self._values[self.methods.index(method)], self.classifier.frontend, self.windows)
 
     def _read(self, method: Method, index: int, stitch: Stitch) -> None:
         began = time.perf_counter()
@@ -362,7 +363,7 @@ class Run:
 
     def _assemble(self, readings: list[Reading], values: Any = None) -> xr.Dataset:
         return assemble(
-            self.features,
+            self._shown,
             readings,
             prediction=self.prediction,
             target=self.target,

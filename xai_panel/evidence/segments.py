@@ -18,11 +18,14 @@ def default_kind(dims: tuple[str, ...]) -> str:
 
 
 def segment(window: np.ndarray, kind: str, count: int) -> np.ndarray:
-    """Labels 0…k-1 of about `count` segments of a window (H, W), (H, W) int32. Raises ValueError for another kind."""
+    """Labels 0…k-1 of about `count` segments of a window (H, W), (H, W) int32. Raises ValueError for another kind.
+
+    Of a complex window the magnitudes are cut.
+    """
     if kind == "grid":
         return grid(window.shape, count)
     if kind == "slic":
-        labels = superpixels(window, count)
+        labels = superpixels(np.abs(window) if np.iscomplexobj(window) else window, count)
         # One superpixel cannot be compared with anything; a flat window is cut like a grid instead.
         return labels if labels.max() > 0 else grid(window.shape, count)
     raise ValueError(f"segments {kind!r}: not known; accepted: {', '.join(KINDS)}")
