@@ -137,6 +137,34 @@ def test_every_layer_of_aasist_is_read_without_changing_the_answer():
         np.testing.assert_array_equal(answer.logits, plain.logits)
 
 
+def test_batches_that_memory_does_not_hold_go_through_in_parts(monkeypatch):
+    torch.manual_seed(0)
+    network = build("xai_panel:inc-tssdnet", 2)
+    x = noise(5, 4, 500).numpy()
+    together = TorchBackend(network, lambda x: x.flatten(1), (4, 500))
+    layer = together.default_layer()
+    monkeypatch.setattr("xai_panel.models.backends.torch.MEMORY", 3 * 4 * 16 * 2000 * 4)  # of 16 channels, 4 bytes each
+    heard = []
+    parts = TorchBackend(network, lambda x: (heard.append(len(x)), x.flatten(1))[1], (4, 500))
+    assert parts.batch == 3
+    heard.clear()
+    np.testing.assert_allclose(parts.logits(x), together.logits(x), atol=1e-6)
+    assert heard == [3, 2]
+    for one, other in (
+        (parts.gradients(x, 1, layer), together.gradients(x, 1, layer)),
+        (parts.activations(x, layer, 1), together.activations(x, layer, 1)),
+        (parts.activations(x, layer), together.activations(x, layer)),  # all windows decide about the target
+    ):
+        for name, values in vars(other).items():
+            np.testing.assert_allclose(getattr(one, name), values, atol=1e-6, err_msg=name)
+    assert max(heard) == 3
+
+
+def test_aasist_keeps_within_the_memory_of_one_pass():
+    backend = TorchBackend(build("xai_panel:aasist", 2), lambda x: x.flatten(1), (646, 100))
+    assert backend.batch == 4 and backend._backward == 1
+
+
 def test_the_sinc_bands_are_the_ones_of_the_mel_scale():
     response = np.abs(np.fft.rfft(SincBands(70, 129).filters[:, 0].numpy(), 16_000))
     mel = 2595 * np.log10(1 + 8000 / 700) * (np.arange(70) + 0.5) / 70

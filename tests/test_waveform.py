@@ -244,7 +244,7 @@ def test_a_map_over_time_alone_is_the_same_at_all_frequencies():
 
 
 def test_rows_of_mel_bands_lie_at_the_frequencies_of_these_bands():
-    frontend = Waveform(scale="mel")
+    frontend = Waveform()
     edges = 700 * (np.expm1(np.log1p(8000 / 700) * np.arange(24) / 23))  # of 23 bands, even in mel
     frequency = np.arange(257) * 31.25
     for row in (3, 12, 22):
@@ -258,6 +258,18 @@ def test_rows_of_mel_bands_lie_at_the_frequencies_of_these_bands():
         assert_allclose(values[inside].min(), 0.5, atol=0.25)
         assert values[(frequency < edges[row - 1]) | (frequency > edges[min(row + 2, 23)] + 1)].max(initial=0) == 0.0
         assert inside[values[:, 0].argmax()]
+
+
+def test_segments_are_as_high_as_the_scale_says():
+    window = Waveform().features(recording(noise(64_600))).values
+    model = classifier(Logits(lambda x: x[:, :2]), Waveform())
+    labels = Evidence(model, window, 0, budget={"segments": 40}).segments()
+    assert labels.max() + 1 == 40  # 4 × 10
+    tops = np.flatnonzero(np.diff(labels[:, 0])) * 31.25
+    assert_allclose(tops, [700 * np.expm1(np.log1p(8000 / 700) * k / 4) for k in (1, 2, 3)], atol=31.25)
+    linear = classifier(Logits(lambda x: x[:, :2]), Waveform(scale="linear"))
+    even = Evidence(linear, window, 0, budget={"segments": 40}).segments()
+    assert_allclose(np.flatnonzero(np.diff(even[:, 0])) * 31.25, [2000, 4000, 6000], atol=31.25)
 
 
 def test_copies_of_a_short_recording_share_one_place_on_the_map():
@@ -294,7 +306,7 @@ def test_every_compatible_method_explains_a_waveform(seconds):
 
 def test_aasist_explains_a_recording_on_the_axes_of_its_transform():
     torch.manual_seed(0)
-    model = classifier(build("xai_panel:aasist-l", 2), Waveform(samples=8000, scale="mel"))
+    model = classifier(build("xai_panel:aasist-l", 2), Waveform(samples=8000))
     ids = ["grad-cam", "layer-cam", "integrated-gradients", "occlusion", "consensus"]
     ds = explain(model, recording(noise(9000)), ids, budget={"steps": 2, "positions": 4}, store=False)
     assert ds["attribution"].shape == (5, 257, 90)
@@ -342,7 +354,7 @@ def test_a_network_on_the_constant_q_transform_is_explained():
 def test_front_ends_are_built_from_a_card():
     assert build_frontend({"kind": "waveform", "samples": 96_000}) == Waveform(samples=96_000)
     assert build_frontend({"kind": "cqt", "frames": 300}) == ConstantQ(frames=300)
-    with pytest.raises(ValueError, match="parameter «scale» is 'bark'; one of linear, mel is expected"):
+    with pytest.raises(ValueError, match="parameter «scale» is 'bark'; one of mel, linear is expected"):
         build_frontend({"kind": "waveform", "scale": "bark"})
     with pytest.raises(ValueError, match="parameter «hop_length» is 256; 1…128, a quarter of n_fft, is expected"):
         build_frontend({"kind": "waveform", "hop_length": 256})

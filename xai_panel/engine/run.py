@@ -158,13 +158,14 @@ class Run:
             logits = self._heard.logits
         else:
             logits = np.empty((len(self.windows), self.classifier.backend.classes), dtype=np.float32)
-            for start in range(0, len(self.windows), BATCH):
+            size = min(BATCH, self.classifier.backend.batch)
+            for start in range(0, len(self.windows), size):
                 if start:
                     yield QUICK
                 self._check()
-                batch = slice(start, start + BATCH)
+                batch = slice(start, start + size)
                 logits[batch] = self.classifier.backend.logits(self._pieces(batch))
-                self._meter.verdict(min(1.0, (start + BATCH) / len(self.windows)))
+                self._meter.verdict(min(1.0, (start + size) / len(self.windows)))
         if entry is None:
             self._keep(name, {"logits": logits}, {})
         self.prediction = self.classifier.prediction(self.features, logits)
@@ -179,7 +180,7 @@ class Run:
     @property
     def _one_pass(self) -> bool:
         """Whether all windows fit into one pass; then the verdict's pass gives the target layer's activations, too."""
-        return self.layer is not None and len(self.windows) <= BLOCK
+        return self.layer is not None and len(self.windows) <= min(BLOCK, self.classifier.backend.batch)
 
     def _listen(self, target: int | None) -> LayerAnswers:
         assert self.layer is not None

@@ -209,6 +209,7 @@ class Evidence:
     # --- many passes, in batches ---
 
     def _batches(self, stage: str, count: int, size: int) -> Iterator[slice]:
+        size = max(1, min(size, self.classifier.backend.batch))
         for start in range(0, count, size):
             self.checkpoint(stage, start / count)
             yield slice(start, min(start + size, count))
@@ -225,7 +226,7 @@ class Evidence:
         self, stage: str, count: int, compose: Callable[[slice], np.ndarray]
     ) -> Iterator[tuple[slice, np.ndarray]]:
         """Input gradients (n, H, W) of the windows that `compose` makes, batch by batch."""
-        for batch in self._batches(stage, count, max(1, int(self.budget["batch"]) // 2)):
+        for batch in self._batches(stage, count, int(self.budget["batch"]) // 2):
             answer = self.classifier.backend.gradients(compose(batch), self.target)
             self.evaluations.forward += batch.stop - batch.start
             self.evaluations.backward += batch.stop - batch.start
@@ -287,7 +288,8 @@ class Evidence:
         """Labels 0…k-1 of the window's parts, (H, W) int32; kind: of `segments.KINDS`, None for the modality's."""
         kind = kind or segments.default_kind(self.classifier.frontend.dims)
         return self._once(
-            ("segments", kind), lambda: segments.segment(self.features, kind, int(self.budget["segments"]))
+            ("segments", kind),
+            lambda: segments.segment(self.features, kind, int(self.budget["segments"]), self.classifier.frontend.rows),
         )
 
     def coalitions(self, labels: np.ndarray | None = None) -> Coalitions:

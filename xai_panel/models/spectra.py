@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xai_panel.models.windows import Window, even_rows, overlapping
 
-SCALES = ("linear", "mel")
+SCALES = ("mel", "linear")
 BLOCK = 4096  # frames that are transformed at once
 
 
@@ -33,9 +33,10 @@ class Waveform:
 
     Frames are centred at k · hop_length / sampling_rate under a periodic Hann window; before and after the recording
     there is silence. A layer's map over time alone is shown at its moment at all frequencies alike. The rows of a
-    layer's map over bands and time are taken to divide 0 Hz to half the sampling rate evenly on the frequency `scale`:
-    "mel" for AASIST, whose encoder keeps the order of its mel-spaced sinc bands. That neglects the seventieth band,
-    which its pooling by three leaves out, and shifts by half a row where a kernel of even height is not centred.
+    layer's map over bands and time, and the segments that are masked together, divide 0 Hz to half the sampling rate
+    evenly on the frequency `scale`, "mel" or "linear". Mel is right for AASIST, whose encoder keeps the order of its
+    mel-spaced sinc bands, but for the seventieth band, which its pooling by three leaves out, and shifts by half a row
+    where a kernel of even height is not centred.
 
     Raises `ValueError` for another scale, or a hop that leaves samples between the frames.
     """
@@ -44,7 +45,7 @@ class Waveform:
     sampling_rate: int = 16_000
     n_fft: int = 512
     hop_length: int = 100
-    scale: str = "linear"
+    scale: str = "mel"
 
     modality: ClassVar[str] = "audio"
     dims: ClassVar[tuple[str, str]] = ("frequency", "time")

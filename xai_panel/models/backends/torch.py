@@ -40,8 +40,8 @@ class TorchBackend:
         self._shape = shape
         self._lock = threading.RLock()  # hooks of two calls on one module at once would give silently wrong maps
         outputs, self._layers, kept, largest = self._probe()
-        self._forward = max(1, MEMORY // (4 * largest))  # windows in one pass without gradients, and with them
-        self._backward = max(1, MEMORY // kept)
+        self.batch = max(1, MEMORY // (4 * largest))  # a few activations live at a time
+        self._backward = max(1, MEMORY // kept)  # all of them wait for the way back
         if outputs.ndim != 2:
             raise ValueError(f"the network answers with shape {tuple(outputs.shape)}; (n, classes) is expected")
         self.one_logit = outputs.shape[1] == 1
@@ -62,7 +62,7 @@ class TorchBackend:
 
     def logits(self, batch: Array) -> Array:
         with self._lock, torch.inference_mode():
-            return _joined([self._pair(self._call(features)) for features in self._split(batch, self._forward)])
+            return _joined([self._pair(self._call(features)) for features in self._split(batch, self.batch)])
 
     def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
         logits: list[torch.Tensor] = []
