@@ -11,8 +11,9 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests keep their maps apart from the person's own, and from those of earlier runs."""
+    """Tests keep their maps and classifiers apart from the person's own, and from those of earlier runs."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XAI_PANEL_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("XAI_PANEL_CACHE", str(tmp_path_factory.mktemp("store")))
         yield
 

@@ -172,7 +172,9 @@ def test_librosa_comes_with_the_first_mel_spectrogram(tmp_path):
     assert python(code, "librosa,tensorflow") == ["librosa"]
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "librosa", "shap", "lime", "captum", "matplotlib", "pydicom"])
+@pytest.mark.parametrize(
+    "name", ["tensorflow", "keras", "onnxruntime", "librosa", "shap", "lime", "captum", "matplotlib", "pydicom"]
+)
 def test_what_takes_long_is_imported_in_functions(name):
     wrong = [
         path.relative_to(PACKAGE).as_posix()

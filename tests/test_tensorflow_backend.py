@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 from tiny import ConvNet, PlainFrontEnd, card, classifier, window
+from torch import nn
 
+from xai_panel.engine.explain import explain
 from xai_panel.evidence.evidence import Evidence
 from xai_panel.methods import METHODS, compatible
 from xai_panel.models.backends.tensorflow import TensorFlowBackend
+from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.classifier import Classifier
 
 pytestmark = pytest.mark.skipif(
@@ -73,6 +78,118 @@ def test_every_method_gives_the_same_map_in_both_frameworks(classes: int) -> Non
                 assert_allclose(other.maps[id].values, values, atol=1e-4 * scale, err_msg=id)
         assert_allclose(other.maps["consensus"].values, one.maps["consensus"].values, atol=0.02)
         assert one.evaluations == other.evaluations
+
+
+class Mixed(nn.Module):
+    """What real networks have besides: batch normalisation, grouped layers, pooling, several channels.
+
+    smooth: without kinks, at which the frameworks' rounding decides between two gradients.
+    """
+
+    def __init__(self, gap: bool, smooth: bool) -> None:
+        super().__init__()
+        torch.manual_seed(5)  # every method finds something
+        self.conv1, self.norm1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.norm2 = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8)
+        self.conv3 = nn.Conv2d(8, 6, 1)
+        self.active1, self.active2 = (nn.SiLU(), nn.SiLU()) if smooth else (nn.ReLU(), nn.ReLU6())
+        self.active3 = nn.SiLU() if smooth else nn.ReLU()
+        self.pool = nn.AvgPool2d(2) if smooth else nn.MaxPool2d(2)
+        self.head = nn.Linear(6 if gap else 6 * 12 * 12, 2)
+        self.gap, self.smooth = gap, smooth
+        for norm in (self.norm1, self.norm2):
+            for values in (norm.weight.data, norm.running_var):
+                values.uniform_(0.5, 2)
+            for values in (norm.bias.data, norm.running_mean):
+                values.normal_()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.active1(self.norm1(self.conv1(x)))
+        x = self.active2(self.norm2(self.conv2(x)))
+        x = self.active3(self.conv3(self.pool(x)))
+        return self.head(x.mean(dim=(2, 3)) if self.gap else x.flatten(1))
+
+
+def mixed_copy(network: Mixed) -> Any:
+    from tensorflow import keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((24, 24, 3)),
+            layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv1"),
+            layers.BatchNormalization(epsilon=1e-5, name="norm1"),
+            layers.Activation("silu") if network.smooth else layers.ReLU(),
+            layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="conv2"),
+            layers.BatchNormalization(epsilon=1e-5, name="norm2"),
+            layers.Activation("silu") if network.smooth else layers.ReLU(max_value=6),
+            layers.AveragePooling2D(2) if network.smooth else layers.MaxPooling2D(2),
+            layers.Conv2D(6, 1, name="conv3"),
+            layers.Activation("silu", name="active3") if network.smooth else layers.ReLU(name="active3"),
+            layers.GlobalAveragePooling2D() if network.gap else layers.Flatten(),
+            layers.Dense(2, name="head"),
+        ]
+    )
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    head = state["head.weight"]
+    if not network.gap:  # channels last
+        head = head.reshape(2, 6, 12, 12).transpose(0, 2, 3, 1).reshape(2, -1)
+    model.get_layer("conv1").set_weights([state["conv1.weight"].transpose(2, 3, 1, 0)])
+    model.get_layer("conv2").set_weights([state["conv2.weight"].transpose(2, 3, 0, 1)])
+    model.get_layer("conv3").set_weights([state["conv3.weight"].transpose(2, 3, 1, 0), state["conv3.bias"]])
+    model.get_layer("head").set_weights([head.T, state["head.bias"]])
+    for name in ("norm1", "norm2"):
+        parts = ("weight", "bias", "running_mean", "running_var")
+        model.get_layer(name).set_weights([state[f"{name}.{part}"] for part in parts])
+    return model
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_kinks_have_the_same_gradients(gap: bool) -> None:
+    network = Mixed(gap, smooth=False)
+    one = TorchBackend(network, lambda x: torch.stack([x, 2 * x, 3 * x], dim=1), (24, 24))
+    other = TensorFlowBackend(mixed_copy(network), lambda x: x[..., None] * np.array([1, 2, 3], np.float32), (24, 24))
+    batch = np.stack([window(seed, (24, 24)) for seed in range(3)])
+    for layer in ("active3", "conv1"):
+        expected, found = (backend.gradients(batch, 1, layer) for backend in (one, other))
+        for name in ("logits", "inputs", "activations", "layer"):
+            values = getattr(expected, name)
+            assert_allclose(getattr(found, name), values, atol=1e-4 * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_a_recording_is_explained_alike_from_the_file_to_the_map(gap: bool) -> None:
+    """Three normalised channels, several windows, each framework's own target layer."""
+    given: dict[str, Any] = {
+        "labels": ["bona fide", "spoof"],
+        "frontend": {"kind": "log-mel", "bands": 24, "frames": 24},
+    }
+    network = Mixed(gap, smooth=True)
+    models = [Classifier.from_torch(network, **given), Classifier.from_keras(mixed_copy(network), **given)]
+    assert [model.backend.default_layer() for model in models] == ["active3", "active3"]
+    one, other = (compatible(model) for model in models)
+    assert one == other and (one["cam"] is True) == gap
+    time = np.arange(8000) / 16_000
+    sound = xr.DataArray(
+        np.random.default_rng(0).standard_normal(8000).astype(np.float32) * np.exp(-3 * time).astype(np.float32),
+        dims="time",
+        coords={"time": ("time", time, {"units": "s"})},
+        attrs={"modality": "audio", "sampling_rate": 16_000.0, "source": "noise"},
+    )
+    methods = [id for id, answer in one.items() if answer is True]
+    budget = {"coalitions": 60, "positions": 36, "noise": 4, "steps": 8}
+    expected, found = (explain(m, sound, methods, target=0, store=False, budget=budget) for m in models)
+    assert expected.sizes["window"] > 2
+    assert_allclose(found["logits"], expected["logits"], atol=1e-4)
+    assert_allclose(found["probability"], expected["probability"], atol=1e-4)
+    for id in methods:
+        values = expected.xai.map(id).values
+        scale = np.abs(values).max()
+        assert scale > 0, id
+        tolerance = 0.02 if id == "consensus" else 1e-4 * scale  # ranks differ where values are as good as equal
+        assert_allclose(found.xai.map(id).values, values, atol=tolerance, err_msg=id)
+        error = float(expected["error"].sel({"method": id}))
+        assert_allclose(float(found["error"].sel({"method": id})), error, atol=1e-3 * scale, err_msg=id)
 
 
 def test_one_forward_and_backward_pass_answers_like_torch() -> None:

@@ -1,4 +1,4 @@
-"""How the weights are made: splits, figures, augmentation, resuming, vocoders, the ImageNet start."""
+"""How the weights are made: splits, figures, augmentation, resuming, the ImageNet start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from xai_panel.models.frontends import LogMel, RadiographImage
-from xai_panel.signals.vocoders import VOCODERS
 from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
 from xai_panel.training.splits import part_of, split
 
@@ -83,22 +82,6 @@ class TestSplits:
                 rows = list(csv.DictReader(file))
             assert len({row["group"] for row in rows}) == len(rows)
             assert {row["part"] for row in rows} == {"train", "validation", "held-out"}
-
-
-class TestVocoders:
-    @pytest.mark.parametrize("name", [n for n in VOCODERS])
-    def test_a_copy_has_the_length_the_loudness_and_the_pitch_but_not_the_samples(self, name: str) -> None:
-        if name == "world":
-            pytest.importorskip("pyworld", reason="the WORLD vocoder needs the extra «train»")
-        wave = speech_like()
-        copy = VOCODERS[name](wave, 16_000, seed=5)
-        assert copy.shape == wave.shape and copy.dtype == np.float32
-        assert np.sqrt(np.mean(copy**2)) == pytest.approx(np.sqrt(np.mean(wave**2)), rel=0.02)
-        assert abs(np.corrcoef(copy, wave)[0, 1]) < 0.95
-        envelope = [np.log(np.square(w[: 75 * 320]).reshape(75, 320).mean(axis=1) + 1e-6) for w in (wave, copy)]
-        assert np.corrcoef(*envelope)[0, 1] > 0.8
-        np.testing.assert_array_equal(copy, VOCODERS[name](wave, 16_000, seed=5))
-        assert not np.array_equal(copy, VOCODERS[name](wave, 16_000, seed=6))
 
 
 class TestAugmentation:

@@ -24,6 +24,8 @@ _EXPORTS = {
     "load_sample": "xai_panel.signals.synthetic",
     "Classifier": "xai_panel.models.classifier",
     "load_model": "xai_panel.models.registry",
+    "add_model": "xai_panel.models.added",
+    "remove_model": "xai_panel.models.added",
     "compatible": "xai_panel.methods",
     "explain": "xai_panel.engine.explain",
     "Cancelled": "xai_panel.engine.explain",

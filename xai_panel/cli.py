@@ -1,4 +1,4 @@
-"""`xai-panel`: serve the apps, explain files, list models and methods, train.
+"""`xai-panel`: serve the apps, explain files, list models and methods, get data sets, train.
 
 Exit codes: 0 all went well, 1 something failed (one line on stderr says what), 2 wrong usage, 130 stopped.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from xai_panel.engine.progress import Progress
     from xai_panel.models.card import Card
+    from xai_panel.training.datasets.sources import Source
 
 OK, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 
@@ -85,15 +86,38 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--no-store", action="store_true", help="neither look up nor keep maps")
     explain.set_defaults(command=_explain)
 
-    models = commands.add_parser("models", help="list the classifiers, or print the card of one")
-    models.add_argument("id", nargs="?", metavar="ID")
+    models = commands.add_parser(
+        "models",
+        help="list the classifiers, print the card of one, add or remove one of your own",
+        usage="xai-panel models [--json] [ID]\n       xai-panel models add CARD.toml [--allow-code]\n"
+        "       xai-panel models remove ID",
+    )
+    models.add_argument("what", nargs="*", metavar="ID | add CARD.toml | remove ID")
     models.add_argument("--json", action="store_true")
+    models.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="also add weights that run code when they are loaded: only from an author whom you trust",
+    )
     models.set_defaults(command=_models)
 
     methods = commands.add_parser("methods", help="list the explanation methods")
     methods.add_argument("--model", metavar="ID", help="say which of them can explain this classifier")
     methods.add_argument("--json", action="store_true")
     methods.set_defaults(command=_methods)
+
+    data = commands.add_parser("data", help="list the published data sets that can be read, and get them")
+    actions = data.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="name, licence, size and terms of each")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(command=_data_list)
+    info = actions.add_parser("info", help="what one data set is, and how to get it")
+    info.add_argument("name", metavar="NAME")
+    info.set_defaults(command=_data_info)
+    get = actions.add_parser("get", help="download one where its terms allow it; otherwise say how to get it")
+    get.add_argument("name", metavar="NAME")
+    get.add_argument("folder", type=Path, metavar="DIR")
+    get.set_defaults(command=_data_get)
 
     train = commands.add_parser("train", help="train a classifier that ships with the package")
     train.add_argument("id", metavar="ID")
@@ -328,10 +352,48 @@ def _known_methods(text: str | None) -> list[str] | None:
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    match arguments.what:
+        case ["add", path]:
+            return _add_model(Path(path), arguments.allow_code)
+        case ["remove", id]:
+            return _remove_model(id)
+        case [] | [_]:
+            return _show_models(arguments)
+    raise UsageError("models takes one ID, «add CARD.toml» or «remove ID»; xai-panel models --help")
+
+
+def _add_model(path: Path, allow_code: bool) -> int:
+    from xai_panel.models.added import add_model
+    from xai_panel.models.errors import CodeError
+
+    try:
+        card = add_model(path, allow_code=allow_code)
+    except CodeError as error:
+        _complain(f"xai-panel: {error}; or, if you trust its author: --allow-code")
+        return FAILED
+    except (ValueError, RuntimeError, OSError) as error:
+        _complain(f"xai-panel: {error}")
+        return FAILED
+    print(f"added {card.id}: {' / '.join(card.labels)}")
+    return OK
+
+
+def _remove_model(id: str) -> int:
+    from xai_panel.models.added import remove_model
+
+    try:
+        remove_model(id)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    print(f"removed {id}")
+    return OK
+
+
+def _show_models(arguments: argparse.Namespace) -> int:
     from xai_panel.models.registry import models
 
-    if arguments.id is not None:
-        card = dataclasses.asdict(_card(arguments.id))
+    if arguments.what:
+        card = dataclasses.asdict(_card(arguments.what[0]))
         print(json.dumps(card, indent=2, ensure_ascii=False) if arguments.json else "\n".join(_lines(card)))
         return OK
     cards = models()
@@ -412,6 +474,75 @@ def _lines(value: dict[str, Any], indent: str = "") -> Iterator[str]:
         else:
             text = ", ".join(map(str, item)) if isinstance(item, list | tuple) else item
             yield f"{indent}{title}: {text}"
+
+
+# --- data
+# --------------------------------------------------------------------------------------------------------------
+
+
+def _data_list(arguments: argparse.Namespace) -> int:
+    from xai_panel.training.datasets.sources import sources
+
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in sources().values()], indent=2, ensure_ascii=False))
+        return OK
+    columns = ("name", "modality", "size", "licence", "terms")
+    _print_table([{column: getattr(entry, column) for column in columns} for entry in sources().values()])
+    return OK
+
+
+def _source(name: str) -> Source:
+    from xai_panel.training.datasets.sources import source
+
+    try:
+        return source(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _data_info(arguments: argparse.Namespace) -> int:
+    from xai_panel.training.datasets import LAYOUTS
+
+    entry = _source(arguments.name)
+    facts = {
+        key: getattr(entry, key) for key in ("name", "title", "modality", "content", "licence", "size", "terms", "page")
+    }
+    layout = LAYOUTS.get(entry.name)
+    print("\n".join(_lines(facts | ({"layout": layout.looks_for, "source": layout.source} if layout else {}))))
+    how = f"xai-panel data get {entry.name} DIR"
+    if entry.files:
+        print(f"get it with: {how}")
+    elif entry.kaggle:
+        print(f"get it with: {how} (with the kaggle command and your own credentials), or:")
+    if not entry.files:
+        _print_steps(entry, "DIR")
+    return OK
+
+
+def _print_steps(entry: Source, folder: str) -> None:
+    for number, step in enumerate(entry.steps, start=1):
+        print(f"{number}. {step.replace('DIR', folder)}")
+
+
+def _data_get(arguments: argparse.Namespace) -> int:
+    from xai_panel.training.datasets.base import DatasetError
+    from xai_panel.training.datasets.fetch import get
+
+    entry, folder = _source(arguments.name), arguments.folder
+    print(f"{entry.title}: {entry.size}, {entry.licence}. {entry.terms}", flush=True)
+    try:
+        done = get(entry, folder)
+    except (DatasetError, OSError) as error:
+        _complain(f"xai-panel: {error}")
+        print("By hand:")
+        _print_steps(entry, str(folder))
+        return FAILED
+    if not done:
+        print("This data set is not downloaded by itself:")
+        _print_steps(entry, str(folder))
+        return FAILED
+    print(f"{entry.name}: {folder}")
+    return OK
 
 
 # --- train

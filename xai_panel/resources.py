@@ -1,7 +1,8 @@
-"""Where the package finds the files that it ships: trained weights with their cards, sample signals, icons."""
+"""Where the package finds its files: trained weights with their cards, sample signals, pages, added classifiers."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -18,6 +19,16 @@ def _resource(name: str) -> Path:
 def weights_dir() -> Path:
     """Folder with one weights file and one card (TOML) per classifier."""
     return _resource("weights")
+
+
+def own_models_dir() -> Path:
+    """Folder with the classifiers that were added: below `$XAI_PANEL_HOME`, else the platform's folder for data."""
+    configured = os.environ.get("XAI_PANEL_HOME")
+    if configured:
+        return Path(configured).expanduser() / "models"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("xai_panel", appauthor=False)) / "models"
 
 
 def assets_dir() -> Path:

@@ -63,7 +63,7 @@ def wait_for_map(page: Page, title: str = "Grad-CAM") -> None:
 
 
 def wait_for_all(page: Page) -> None:
-    expect(page.get_by_text(re.compile(r"^\d+ maps ready$"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^\d+ maps? ready$"))).to_be_visible()
 
 
 def frames(page: Page) -> dict[str, dict[str, Any]]:

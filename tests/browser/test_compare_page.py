@@ -63,7 +63,7 @@ def upload(page: Page, file: Path | dict[str, Any]) -> None:
 
 
 def wait_for_all(page: Page, count: int) -> None:
-    expect(page.get_by_text(f"{count} maps ready", exact=True)).to_be_visible()
+    expect(page.get_by_text(re.compile(rf"^{count} maps? ready$"))).to_be_visible()
     page.wait_for_function(
         f"(count) => Object.values(({STATE})().maps).filter((map) => map.units).length === count", arg=count
     )

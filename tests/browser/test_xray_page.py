@@ -69,7 +69,7 @@ def upload(page: Page, file: Path | dict[str, Any]) -> None:
 
 
 def wait_for_all(page: Page) -> None:
-    expect(page.get_by_text(re.compile(r"^\d+ maps ready$"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^\d+ maps? ready$"))).to_be_visible()
 
 
 def thumbnail(page: Page, title: str) -> Locator:

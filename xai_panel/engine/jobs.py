@@ -11,9 +11,11 @@ import logging
 import threading
 import time
 import uuid
-from collections import OrderedDict, deque
+from bisect import insort
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 import xarray as xr
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
+_numbers = count()  # jobs by age
 _LOOK = 0.05  # seconds between two looks at what another process is computing
 _PATIENCE = 1.0  # seconds that a heavy batch waits at most for the quick lane, so that it never starves
 
@@ -43,7 +46,7 @@ class Job:
     """
 
     def __init__(self, queue: JobQueue, user: str, calls: dict[str, Callable[..., None] | None]) -> None:
-        self.id, self.user = uuid.uuid4().hex, user
+        self.id, self.user, self._number = uuid.uuid4().hex, user, next(_numbers)
         self.state: State = "queued"
         self.error: BaseException | None = None
         self._queue, self._calls = queue, calls
@@ -105,7 +108,7 @@ class JobQueue:
         if min(workers, per_user, limit) < 1:
             raise ValueError(f"workers {workers}, per_user {per_user}, limit {limit}: at least 1 each is expected")
         self.per_user, self.limit = per_user, limit
-        self._lanes: dict[str, OrderedDict[str, deque[Job]]] = {QUICK: OrderedDict(), HEAVY: OrderedDict()}
+        self._lanes: dict[str, OrderedDict[str, list[Job]]] = {QUICK: OrderedDict(), HEAVY: OrderedDict()}
         self._parked: list[tuple[float, Job]] = []  # wait for another process until a time
         self._jobs: set[Job] = set()
         self._quick_busy = False
@@ -205,15 +208,11 @@ class JobQueue:
     # ----------------------------------------------------------------------------------------------
 
     def _line_up(self, job: Job, lane: str) -> None:
-        """Put a job in line: its user last, but before this user's other jobs when it has begun."""
+        """Put a job in line: its user last, among this user's jobs by age."""
         if lane == WAIT:
             self._parked.append((time.monotonic() + _LOOK, job))
             return
-        jobs = self._lanes[lane].setdefault(job.user, deque())
-        if job.state == "queued":
-            jobs.append(job)
-        else:
-            jobs.appendleft(job)
+        insort(self._lanes[lane].setdefault(job.user, []), job, key=lambda job: job._number)
 
     def _next(self, lane: str) -> Job | None:
         """Take the job whose turn it is. The condition must be held."""
@@ -226,7 +225,7 @@ class JobQueue:
         if not line:
             return None
         user, jobs = line.popitem(last=False)
-        job = jobs.popleft()
+        job = jobs.pop(0)
         if jobs:
             line[user] = jobs  # behind all other users
         return job

@@ -181,10 +181,20 @@ class Evidence:
 
         return self._once("single", gather)
 
+    def _forward(self) -> np.ndarray:
+        """Logits of the window itself, from a forward pass alone."""
+
+        def gather() -> np.ndarray:
+            self.checkpoint("verdict", 0.0)
+            self.evaluations.forward += 1
+            return self.classifier.backend.logits(self.features[None])[0]
+
+        return self._once("forward", gather)
+
     @property
     def logits(self) -> np.ndarray:
         """Logits of the window, (C,)."""
-        return self._single().logits[0]
+        return self._single().logits[0] if self.classifier.backend.differentiable else self._forward()
 
     @property
     def logit(self) -> float:

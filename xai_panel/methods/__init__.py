@@ -74,6 +74,8 @@ def compatible(model: str | Classifier, layer: str | None = None) -> dict[str, b
         model = load_model(model)
     layer = layer or target_layer(model)
     reasons = {"layer": "the model has no layer with a spatial grid"} if layer is None else {}
+    if not model.backend.differentiable:
+        reasons = dict.fromkeys(("gradients", "layer"), f"{model.backend.framework} answers with logits only")
     answer: dict[str, bool | str] = {}
     for method in METHODS.values():
         missing = [reasons[need] for need in sorted(method.needs, reverse=True) if need in reasons]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from xai_panel.models.backends.base import Backend
-from xai_panel.models.card import Card
-from xai_panel.models.frontends import FrontEnd, cut
+from xai_panel.models.card import Card, CardError
+from xai_panel.models.frontends import FrontEnd, build_frontend, cut, describe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BATCH = 16  # windows asked at once, when the backend has memory for them
+Own = FrontEnd | dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,85 @@ class Classifier:
 
     def __init__(self, card: Card, frontend: FrontEnd, backend: Backend) -> None:
         if backend.classes != len(card.labels):
-            raise ValueError(
-                f"{card.id}: the network has {backend.classes} classes, its card names {len(card.labels)}: "
-                + ", ".join(card.labels)
+            raise CardError(
+                f"card {card.id}: field «labels» names {len(card.labels)} classes ({', '.join(card.labels)}); "
+                f"the network has {backend.classes}"
+            )
+        if card.target_layer is not None and card.target_layer not in backend.layers():
+            raise CardError(
+                f"card {card.id}: field «target_layer» is {card.target_layer!r}; layers with a spatial grid: "
+                f"{', '.join(backend.layers()) or 'none'}"
             )
         self.card = card
         self.frontend = frontend
         self.backend = backend
+
+    @classmethod
+    def from_torch(cls, module: nn.Module, *, labels: Sequence[str], frontend: Own, **card: Any) -> Classifier:
+        """A `torch.nn.Module` of your own as a classifier.
+
+        Parameters
+        ----------
+        module: gives logits (n, classes), or (n, 1) for two classes; on the CPU, in float32; put into evaluation mode
+        labels: names of the classes, in the order of the logits
+        frontend: a front end, or its table as in a card, such as {"kind": "radiograph", "size": 256}
+        card: more fields of the `Card`: id, title, positive, temperature, target_layer, caveat, …
+
+        Maps are not kept in the store, because no digest says when the module has changed. Raises `CardError` that
+        names the field that does not fit the module, and `ValueError` for a module that cannot take the front end's
+        input.
+        """
+        from xai_panel.models.backends.torch import TorchBackend
+
+        for name, weights in module.named_parameters():
+            if weights.device.type != "cpu" or str(weights.dtype) != "torch.float32":
+                raise ValueError(
+                    f"parameter «{name}» is {weights.dtype} on {weights.device}; float32 on the CPU is expected: "
+                    "module.float().cpu()"
+                )
+        return cls._own(partial(TorchBackend.behind, module=module), "torch", labels, frontend, card)
+
+    @classmethod
+    def from_keras(cls, model: Any, *, labels: Sequence[str], frontend: Own, **card: Any) -> Classifier:
+        """A functional or sequential Keras model of your own as a classifier, see `from_torch`.
+
+        Its input is (n, H, W, channels), and it ends with logits: a last layer without softmax or sigmoid.
+        """
+        from xai_panel.models.backends.tensorflow import TensorFlowBackend
+
+        return cls._own(partial(TensorFlowBackend.behind, model=model), "tensorflow", labels, frontend, card)
+
+    @classmethod
+    def from_onnx(cls, path: str | Path, *, labels: Sequence[str], frontend: Own, **card: Any) -> Classifier:
+        """An ONNX file of your own as a classifier, see `from_torch`, for the methods that need only forward passes.
+
+        Its input is (n, channels, H, W) or (n, H, W, channels), its first output are logits. Needs ONNX Runtime.
+        """
+        from xai_panel.models.backends.onnx import OnnxBackend
+
+        return cls._own(partial(OnnxBackend.behind, path=Path(path)), "onnxruntime", labels, frontend, card)
+
+    @classmethod
+    def _own(
+        cls,
+        backend: Callable[[FrontEnd], Backend],
+        framework: str,
+        labels: Sequence[str],
+        frontend: Own,
+        fields: dict[str, Any],
+    ) -> Classifier:
+        if isinstance(labels, str):
+            raise CardError(f"field «labels» is {labels!r}; a list of texts is expected")
+        built = build_frontend(frontend) if isinstance(frontend, dict) else frontend
+        card = Card(
+            **{"id": "own", "title": "Own network", "summary": "", **fields},
+            modality=built.modality,
+            framework=framework,
+            architecture="own",
+            labels=tuple(labels),
+            frontend=describe(built),
+        )
+        return cls(card, built, backend(built))
 
     @property
     def id(self) -> str:
@@ -90,7 +169,12 @@ class Classifier:
         return self.frontend.features(signal)
 
     def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probabilities (…, classes) of logits (…, classes): softmax, or sigmoid for a one-logit network."""
+        """Calibrated probabilities (…, classes) of logits (…, classes).
+
+        Softmax; sigmoid for a one-logit network, and of each logit where several findings may be present.
+        """
+        if self.card.multi_label:
+            return 0.5 + 0.5 * np.tanh(np.asarray(logits, dtype=np.float64) / self.card.temperature / 2)  # sigmoid
         scale = 0.5 if self.backend.one_logit else 1.0  # softmax of (−z/2, z/2) is sigmoid(z)
         scaled = np.asarray(logits, dtype=np.float64) * scale / self.card.temperature
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))

@@ -7,7 +7,7 @@ value per time-frequency bin or pixel whatever the network's first layer wants.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -94,12 +94,26 @@ def shown(features: xr.DataArray) -> xr.DataArray:
 
 
 class _Affine:
-    """Replicates a one-channel feature and normalises each channel: (a·x + b − mean) / std."""
+    """Replicates a one-channel feature and normalises each channel: (a·x + b − mean) / std, where a·x + b is 0…1.
+
+    One channel per entry of `mean` and `std`: three for ImageNet's networks (the default), one for a greyscale network.
+    """
 
     scale: ClassVar[float]
     offset: ClassVar[float]
-    mean: ClassVar[tuple[float, ...]] = IMAGENET_MEAN
-    std: ClassVar[tuple[float, ...]] = IMAGENET_STD
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.mean or len(self.mean) != len(self.std):
+            raise ValueError(
+                f"parameters «mean» and «std» have {len(self.mean)} and {len(self.std)} entries; "
+                "one number per channel is expected in both"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"parameter «std» is {list(self.std)}; positive numbers are expected")
 
     def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
         return stack(
@@ -115,7 +129,10 @@ class LogMel(_Affine):
     """Log-mel spectrogram: (frequency [Hz], time [s]) in dB relative to the recording's maximum, at least −80 dB.
 
     The mel scale is Slaney's; frame k is centred at k·hop/rate. Recordings are resampled to `sampling_rate` and worked
-    through in blocks, so that two hours need no more memory than their features.
+    through in blocks, so that two hours need no more memory than their features. Networks see −80…0 dB as 0…1,
+    normalised by `mean` and `std` in one channel per entry.
+
+    Raises `ValueError` for parameters that contradict each other; it names them.
     """
 
     sampling_rate: int = 16_000
@@ -126,6 +143,8 @@ class LogMel(_Affine):
     frames: int = 224
     fmin: float = 20.0
     fmax: float = 8000.0
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     modality: ClassVar[str] = "audio"
     dims: ClassVar[tuple[str, str]] = ("frequency", "time")
@@ -133,6 +152,18 @@ class LogMel(_Affine):
     floor: ClassVar[float] = -80.0
     scale: ClassVar[float] = 1.0 / 80.0
     offset: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.win_length > self.n_fft:
+            raise ValueError(f"parameter «win_length» is {self.win_length}; at most n_fft = {self.n_fft} is expected")
+        if not 0 <= self.fmin < self.fmax <= self.sampling_rate / 2:
+            raise ValueError(
+                f"parameters «fmin» and «fmax» are {self.fmin:g} and {self.fmax:g} Hz; expected 0 ≤ fmin < fmax ≤ "
+                f"{self.sampling_rate / 2:g} Hz, half the sampling rate"
+            )
+        if self.frames < 2:
+            raise ValueError(f"parameter «frames» is {self.frames}; at least 2 are expected")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -198,10 +229,14 @@ class RadiographImage(_Affine):
     """Radiograph on the model's square grid, (y, x) [mm or px], stretched so that its 0.5…99.5 percentiles span 0…1.
 
     The whole image is squeezed into the grid (as the training images were), so that nothing at its edges is lost; the
-    axes keep the true proportions.
+    axes keep the true proportions. Networks see 0…1 normalised by `mean` and `std` in one channel per entry: three of
+    ImageNet's by default; `mean = [0.5]`, `std = [1 / 2048]` gives the one channel of −1024…1024 that TorchXRayVision
+    takes.
     """
 
     size: int = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
 
     modality: ClassVar[str] = "radiograph"
     dims: ClassVar[tuple[str, str]] = ("y", "x")
@@ -245,7 +280,7 @@ def _regrid(centers: NDArray[Any], count: int) -> NDArray[np.float64]:
     return low + (np.arange(count) + 0.5) * (high - low) / count
 
 
-FRONT_ENDS: dict[str, Callable[..., FrontEnd]] = {
+FRONT_ENDS: dict[str, type[LogMel] | type[Waveform] | type[ConstantQ] | type[RadiographImage]] = {
     "log-mel": LogMel,
     "waveform": Waveform,
     "cqt": ConstantQ,
@@ -254,12 +289,41 @@ FRONT_ENDS: dict[str, Callable[..., FrontEnd]] = {
 
 
 def build_frontend(parameters: dict[str, Any]) -> FrontEnd:
-    """Front end from a card's table: `kind` and the parameters of its class. `ValueError` names what is wrong."""
+    """Front end from a card's table: `kind` and the parameters of its class.
+
+    Raises `ValueError` that names the parameter, what it was and what is expected.
+    """
     rest = dict(parameters)
     kind = rest.pop("kind", None)
     if kind not in FRONT_ENDS:
         raise ValueError(f"front end kind {kind!r} is unknown; known: {', '.join(FRONT_ENDS)}")
+    defaults = {field.name: field.default for field in fields(FRONT_ENDS[kind])}
+    for name, value in rest.items():
+        if name not in defaults:
+            raise ValueError(f"front end {kind}: parameter «{name}» is unknown; known: {', '.join(defaults)}")
+        wanted = _unlike(value, defaults[name])
+        if wanted:
+            raise ValueError(f"front end {kind}: parameter «{name}» is {value!r}; {wanted} is expected")
     try:
         return FRONT_ENDS[kind](**rest)
-    except TypeError as error:
+    except ValueError as error:
         raise ValueError(f"front end {kind}: {error}") from error
+
+
+def describe(frontend: FrontEnd) -> dict[str, Any]:
+    """The table of a front end in a card; the inverse of `build_frontend` for the front ends of this package."""
+    kind = next((kind for kind, known in FRONT_ENDS.items() if type(frontend) is known), type(frontend).__name__)
+    return {"kind": kind, **(asdict(frontend) if is_dataclass(frontend) else {})}
+
+
+def _unlike(value: Any, default: Any) -> str:
+    """What is expected of a parameter with this default; empty when the value is like it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, tuple):
+        each = isinstance(value, list | tuple) and all(not _unlike(item, 0.0) for item in value)
+        return "" if each else "a list of numbers"
+    if isinstance(default, str):
+        return "" if isinstance(value, str) else "a text"
+    if isinstance(default, int):
+        return "" if number and isinstance(value, int) and value > 0 else "a positive whole number"
+    return "" if number and np.isfinite(value) else "a number"

@@ -1,35 +1,56 @@
-"""The classifiers that ship with the package, loaded when first asked for."""
+"""The classifiers that ship with the package and those that were added, loaded when first asked for."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from xai_panel.models.backends.base import Backend
-from xai_panel.models.card import Card, read_card
+from xai_panel.models.card import Card, CardError, read_card
 from xai_panel.models.classifier import Classifier
+from xai_panel.models.errors import CodeError, ModelError
 from xai_panel.models.frontends import FrontEnd, build_frontend
-from xai_panel.resources import weights_dir
+from xai_panel.resources import own_models_dir, weights_dir
 
+CARD = "card.toml"  # of an added classifier, in a folder of its own
+
+logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 _loaded: dict[str, Classifier] = {}
 
 
-class ModelError(RuntimeError):
-    """A classifier that cannot be loaded; the message says which, why and what to do."""
-
-
 @cache
-def _cards() -> dict[str, Card]:
+def _shipped() -> dict[str, Card]:
     cards = [read_card(path) for path in sorted(weights_dir().glob("*.toml"))]
     return {card.id: card for card in cards}
 
 
+def added() -> dict[str, tuple[Card, Path]]:
+    """Card and folder of the classifiers that were added; looked up each time, for another process may add one."""
+    found = {}
+    for path in sorted(own_models_dir().glob(f"[!.]*/{CARD}")):
+        try:
+            card = read_card(path)
+        except (OSError, CardError) as error:  # one of them must not take the others along
+            logger.warning("the classifier in %s is left out: %s", path.parent, error)
+            continue
+        found[card.id] = (card, path.parent)
+    return found
+
+
+def _places() -> dict[str, tuple[Card, Path]]:
+    """Card and folder of every classifier."""
+    return added() | {id: (card, weights_dir()) for id, card in _shipped().items()}
+
+
 def models() -> list[Card]:
-    """Cards of all classifiers, audio first."""
-    return sorted(_cards().values(), key=lambda card: (card.modality, card.id))
+    """Cards of all classifiers, audio first; the added ones too."""
+    return sorted((card for card, _ in _places().values()), key=lambda card: (card.modality, card.id))
 
 
 def load_model(id: str) -> Classifier:
@@ -37,53 +58,105 @@ def load_model(id: str) -> Classifier:
 
     Raises `ValueError` for an unknown id and `ModelError` when its weights are missing or not the ones of the card.
     """
-    cards = _cards()
-    if id not in cards:
+    places = _places()
+    if id not in places:
         raise ValueError(f"no classifier {id!r}; there are: {', '.join(card.id for card in models())}")
+    card, folder = places[id]
     with _lock:
-        if id not in _loaded:
-            _loaded[id] = _load(cards[id], weights_dir())
+        if id not in _loaded or _loaded[id].card != card:
+            _loaded[id] = _load(card, folder)
         return _loaded[id]
 
 
 def _load(card: Card, folder: Path) -> Classifier:
     path = folder / card.weights
+    shipped = folder == weights_dir()
+    remedy = f"train it: xai-panel train {card.id} --data DIR" if shipped else "add the classifier again"
     if not path.is_file():
-        raise ModelError(
-            f"{card.id}: weights file {card.weights} is missing; train it: xai-panel train {card.id} --data DIR"
-        )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        raise ModelError(f"{card.id}: weights file {card.weights} is missing; {remedy}")
+    digest = digest_of(path)
     if digest != card.digest:
         raise ModelError(
             f"{card.id}: {card.weights} is not the file of its card (SHA-256 {digest[:12]}…, the card says "
-            f"{card.digest[:12]}…); restore it or train it again"
+            f"{card.digest[:12]}…); restore it, or {remedy}"
         )
-    frontend = build_frontend(card.frontend)
-    build_backend = _torch_backend if card.framework == "torch" else _tensorflow_backend
-    return Classifier(card, frontend, build_backend(card, frontend, path))
+    frontend = _frontend(card)
+    try:
+        return Classifier(card, frontend, BACKENDS[card.framework](card, frontend, path))
+    except CardError:
+        raise
+    except ValueError as error:
+        raise ModelError(f"{card.id}: {card.weights}: {error}") from error
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _frontend(card: Card) -> FrontEnd:
+    try:
+        frontend = build_frontend(card.frontend)
+    except ValueError as error:
+        raise CardError(f"card {card.id}: field «frontend»: {error}") from error
+    if frontend.modality != card.modality:
+        raise CardError(
+            f"card {card.id}: field «frontend»: {card.frontend['kind']} is for {frontend.modality} signals, field "
+            f"«modality» says {card.modality}"
+        )
+    return frontend
 
 
 def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
     import torch
-    from safetensors.torch import load_file
 
-    from xai_panel.models.architectures import build
     from xai_panel.models.backends.torch import TorchBackend
+    from xai_panel.models.state import network_for, read_state
 
-    network = build(card.architecture, len(card.labels))
-    state = {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
-    network.load_state_dict(state)
+    state = read_state(path, allow_code=card.runs_code)
+    try:
+        network = network_for(card.architecture, card.labels, state, path.name, card.outputs)
+    except ValueError as error:
+        raise CardError(f"card {card.id}: field «architecture»: {error}") from error
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TorchBackend(network, lambda x: frontend.to_input(x, lambda c: torch.stack(list(c), dim=1)), frontend.shape)
+    return TorchBackend.behind(frontend, network)
 
 
 def _tensorflow_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
-    import keras
-    import tensorflow as tf
-
     from xai_panel.models.backends.tensorflow import TensorFlowBackend
 
-    network = keras.saving.load_model(path, compile=False, safe_mode=True)  # safe: a file cannot bring code along
-    return TensorFlowBackend(
-        network, lambda x: frontend.to_input(x, lambda c: tf.stack(list(c), axis=-1)), frontend.shape
-    )
+    return TensorFlowBackend.behind(frontend, read_keras(path, allow_code=card.runs_code))
+
+
+def _onnx_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
+    from xai_panel.models.backends.onnx import OnnxBackend
+
+    return OnnxBackend.behind(frontend, path)
+
+
+BACKENDS: dict[str, Callable[[Card, FrontEnd, Path], Backend]] = {
+    "torch": _torch_backend,
+    "tensorflow": _tensorflow_backend,
+    "onnxruntime": _onnx_backend,
+}
+
+
+def read_keras(path: Path, allow_code: bool = False) -> Any:
+    """A Keras model from a `.keras` or `.h5` file.
+
+    allow_code: also read Lambda layers, which are Python code. Raises `CodeError` for these when it is not allowed, and
+    `ModelError` for a file that cannot be read.
+    """
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=not allow_code)
+    except Exception as error:  # Keras raises what its layers raise
+        text = str(error)
+        if not allow_code and "safe_mode" in text:
+            raise CodeError(
+                f"{path.name} holds Python code in a Lambda layer, which runs with the model; replace it by a layer "
+                "of Keras, and save again"
+            ) from error
+        raise ModelError(f"{path.name} cannot be read as a Keras file: {' '.join(text.split())[:300]}") from error

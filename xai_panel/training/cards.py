@@ -45,7 +45,7 @@ AUDIO_CARD: dict[str, Any] = {
     "caveat": "Knows four classic vocoders on read English; other generators may pass, and other recordings may be accused. "
     "Not forensic evidence.",
     "limitations": [
-        "Trained on four signal-processing vocoders (Griffin-Lim, mel inversion, LPC, WORLD); see the figures for neural ones.",
+        "Trained on four signal-processing vocoders (Griffin-Lim, mel inversion, LPC, WORLD). Neural generators that it never heard often pass, FastSpeech 2 mostly; see their figures.",
         "Copies by Griffin-Lim from the full magnitudes are the hard case: their traces are fainter than what recordings differ by; "
         "see their figure.",
         "Trained on read English audiobooks (LibriSpeech) at 16 kHz; other corpora, languages, rooms and codecs are other domains.",

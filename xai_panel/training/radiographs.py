@@ -6,7 +6,6 @@ source_class, patient_id, rsna_class, …), each with a folder `images/`.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from xai_panel.models.frontends import RadiographImage
 from xai_panel.signals.radiograph import read_radiograph
-from xai_panel.training.splits import part_of
+from xai_panel.training import datasets
 
 
 @dataclass(frozen=True)
@@ -43,28 +42,21 @@ def _features(paths: list[Path], frontend: RadiographImage, title: str) -> NDArr
 
 def children(data: Path, frontend: RadiographImage, seed: int) -> Radiographs:
     """Radiographs of children, normal (0) or pneumonia (1), split by patient."""
-    folder = data / "chest_xray_children"
-    with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    patients = np.array([row["patient"] for row in rows])
-    return Radiographs(
-        _features([folder / "images" / row["image"] for row in rows], frontend, "children"),
-        np.array([int(row["label"] == "pneumonia") for row in rows]),
-        patients,
-        np.array([part_of(patient, seed) for patient in patients]),
-    )
+    return _labelled(datasets.read(data, "chest-xray-children", seed=seed), "pneumonia", frontend, "children")
 
 
 def adults(data: Path, frontend: RadiographImage) -> Radiographs:
     """Adults whose radiograph the RSNA radiologists called Normal (0) or Lung Opacity (1); for testing only."""
-    folder = data / "chest_xray_adults"
-    with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["rsna_class"] in ("Normal", "Lung Opacity")]
+    items = [item for item in datasets.read(data, "chest-xray-adults") if item.label in ("normal", "lung opacity")]
+    return _labelled(items, "lung opacity", frontend, "adults")
+
+
+def _labelled(items: list[datasets.Item], positive: str, frontend: RadiographImage, title: str) -> Radiographs:
     return Radiographs(
-        _features([folder / "images" / row["image"] for row in rows], frontend, "adults"),
-        np.array([int(row["rsna_class"] == "Lung Opacity") for row in rows]),
-        np.array([row["patient_id"] for row in rows]),
-        np.array(["held-out"] * len(rows)),
+        _features([item.path for item in items], frontend, title),
+        np.array([int(item.label == positive) for item in items]),
+        np.array([item.group for item in items]),
+        np.array([item.part for item in items]),
     )
 
 

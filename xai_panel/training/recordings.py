@@ -6,7 +6,8 @@ trained on; the other corpora and all published deepfakes are other domains, rep
 
 from __future__ import annotations
 
-import csv
+import inspect
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +19,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xai_panel.models.frontends import LogMel, cut
+from xai_panel.signals import vocoders
 from xai_panel.signals.audio import read_audio, resample
-from xai_panel.signals.vocoders import VOCODERS
-from xai_panel.training.splits import part_of
+from xai_panel.training import datasets
 
 # Share of each among the copies of an epoch: Griffin-Lim from the full magnitudes leaves the subtlest traces.
 SHARES = {"griffin-lim": 0.4, "mel-inversion": 0.2, "lpc": 0.2, "world": 0.2}
 TRAINED_VOCODERS = tuple(SHARES)
 HELD_OUT_VOCODERS = ("channel",)
-TRAINED_CORPUS = "LibriSpeech"
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,6 @@ class Recording:
         return int(self.generator != "")
 
 
-def speaker_of(corpus: str, utterance: str) -> str:
-    """Speaker of an utterance; LibriTTS and LibriSpeech share their numbers."""
-    if corpus in ("LibriSpeech", "LibriTTS"):
-        return "libri-" + utterance.replace("_", "-").split("-")[0]
-    return "LJ" if corpus == "LJSpeech" else utterance[:7]
-
-
 def _integer(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.round(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
 
@@ -58,21 +51,17 @@ def _integer(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
 def recordings(data: Path, cache: Path, sampling_rate: int, seed: int) -> list[Recording]:
     """All bona fide recordings, a copy of each by each vocoder, and the published deepfakes.
 
-    Copies are kept in `cache` (one .npz), because making them takes minutes.
+    Copies are kept in `cache` (one .npz), because making them takes minutes; other vocoder code makes new ones.
     """
-    with open(data / "speech" / "manifest.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     originals: list[Recording] = []
-    for row in tqdm(rows, desc="recordings", unit="file", mininterval=2):
-        speaker = speaker_of(row["corpus"], row["utterance"])
-        part = part_of(speaker, seed) if row["corpus"] == TRAINED_CORPUS else "held-out"
-        wave = resample(read_audio(data / "speech" / row["file"]), sampling_rate).values
-        generator = "" if row["label"] == "bonafide" else row["system"]
-        originals.append(Recording(_integer(wave), generator, row["corpus"], speaker, part))
+    for item in tqdm(datasets.read(data, "speech", seed=seed), desc="recordings", unit="file", mininterval=2):
+        wave = resample(read_audio(item.path), sampling_rate).values
+        originals.append(Recording(_integer(wave), item.generator, item.corpus, item.group, item.part))
     sources = [r for r in originals if not r.generator]
     copies: list[Recording] = []
-    for name, vocoder in VOCODERS.items():
-        path = cache / f"vocoded-{name}-{seed}.npz"
+    code = zlib.crc32(inspect.getsource(vocoders).encode())
+    for name, vocoder in vocoders.VOCODERS.items():
+        path = cache / f"vocoded-{name}-{seed}-{code:08x}.npz"
         if path.is_file():
             with np.load(path) as stored:
                 waves = [stored[str(k)] for k in range(len(sources))]

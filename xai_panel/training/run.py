@@ -18,8 +18,10 @@ from torch import nn
 
 from xai_panel.models.architectures import build
 from xai_panel.models.frontends import LogMel, RadiographImage
+from xai_panel.signals.vocoders import VOCODERS
 from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
 from xai_panel.training.cards import AUDIO_CARD, XRAY_CARD
+from xai_panel.training.datasets.collected import TRAINED_CORPUS
 
 HALF_TOLERANCE = 1e-2  # logit
 FEWEST = 5  # recordings of a generator that get a figure of their own
@@ -219,7 +221,7 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
         return [r for r in everything if r.part == part and r.corpus == corpus and r.generator in generators]
 
     trained, unseen = recordings.TRAINED_VOCODERS, recordings.HELD_OUT_VOCODERS
-    home = recordings.TRAINED_CORPUS
+    home = TRAINED_CORPUS
     bona_fide = pick("held-out", home, ("",))
     tests = [test_set("LibriSpeech, held-out speakers, trained vocoders", bona_fide, pick("held-out", home, trained))]
     tests += [
@@ -233,7 +235,7 @@ def _audio_mobilenetv2(data: Path, runs: Path, seed: int, epochs: int | None) ->
     for corpus in ("LJSpeech", "LibriTTS", "AISHELL3"):
         own = pick("held-out", corpus, ("",))
         tests.append(test_set(f"{corpus} (another corpus), trained vocoders", own, pick("held-out", corpus, trained)))
-        published = sorted({r.generator for r in everything if r.corpus == corpus} - {"", *recordings.VOCODERS})
+        published = sorted({r.generator for r in everything if r.corpus == corpus} - {"", *VOCODERS})
         for name in published:
             if len(pick("held-out", corpus, (name,))) < FEWEST:
                 continue

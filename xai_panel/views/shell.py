@@ -51,7 +51,7 @@ INVITATION = {
 }
 # A view that waits for its signal is laid out behind the samples, at its own place and size: figures that are laid out
 # only when the maps come cost most of a second then.
-WAITING, SHOWN = {"visibility": "hidden"}, {"visibility": "visible"}
+WAITING, SHOWN = {"visibility": "hidden", "opacity": "0"}, {"visibility": "visible", "opacity": "1"}
 PREDICTED = -1  # in the target's menu: whatever class is predicted
 FOUND = "Found automatically"
 FOOTNOTE = "Research and teaching only. Not a medical device, not forensic evidence."

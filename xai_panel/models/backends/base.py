@@ -44,11 +44,13 @@ class Backend(Protocol):
     """A network behind its front end. Batches are float32 (n, H, W) in feature units.
 
     A network with a single logit z is presented as the two-class model with logits (−z, +z); `one_logit` tells, because
-    its probability is sigmoid(z), not the softmax of that pair. `batch` is the number of windows that one forward pass
-    has memory for; larger batches are answered, too, but take their time.
+    its probability is sigmoid(z), not the softmax of that pair. A backend that is not `differentiable` has forward
+    passes only: no gradients, and no layers. `batch` is the number of windows that one forward pass has memory for;
+    larger batches are answered, too, but take their time.
     """
 
     framework: str
+    differentiable: bool
     classes: int
     one_logit: bool
     batch: int

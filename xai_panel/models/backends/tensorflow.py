@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xai_panel.models.backends.base import Activations, Array, Gradients
+
+if TYPE_CHECKING:
+    from xai_panel.models.frontends import FrontEnd
 
 
 class TensorFlowBackend:
@@ -28,6 +31,7 @@ class TensorFlowBackend:
     """
 
     framework = "tensorflow"
+    differentiable = True
     batch = 16
 
     def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int]) -> None:
@@ -38,9 +42,13 @@ class TensorFlowBackend:
         self._shape = shape
         self._lock = threading.Lock()
         self._compiled: dict[tuple[str | None, bool], Callable[..., Any]] = {}
-        model(
-            to_input(tf.zeros((1, *shape))), training=False
-        )  # a sequential model has its layers only once it was called
+        inputs = to_input(tf.zeros((1, *shape)))
+        try:
+            model(inputs, training=False)  # a sequential model has its layers only once it was called
+        except (ValueError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"the network cannot take the front end's input {tuple(inputs.shape)}: {str(error).splitlines()[0]}"
+            ) from error
         if not getattr(model, "inputs", None):
             raise ValueError(f"{model.name}: a subclassed Keras model; a functional or sequential one is expected")
         if len(model.inputs) != 1:
@@ -53,6 +61,15 @@ class TensorFlowBackend:
         self.classes = 2 if self.one_logit else int(outputs[1])
         signature = [tf.TensorSpec((None, *shape), tf.float32)]
         self._forward = tf.function(lambda features: self._pair(model(to_input(features), training=False)), signature)
+
+    @classmethod
+    def behind(cls, frontend: FrontEnd, model: Any) -> TensorFlowBackend:
+        """`model`, fed by `frontend`."""
+        import tensorflow as tf
+
+        return cls(
+            model, lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)), frontend.shape
+        )
 
     def _refuse_probabilities(self) -> None:
         """Behind softmax or sigmoid the gradients of a confident verdict vanish, and maps would have no logit units."""

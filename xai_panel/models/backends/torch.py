@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from xai_panel.models.backends.base import Activations, Array, Gradients
+
+if TYPE_CHECKING:
+    from xai_panel.models.frontends import FrontEnd
 
 MEMORY = 2**30  # bytes that the activations of one pass may take; larger batches are worked through in parts
 
@@ -31,6 +34,7 @@ class TorchBackend:
     """
 
     framework = "torch"
+    differentiable = True
 
     def __init__(
         self, module: nn.Module, to_input: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, int]
@@ -39,13 +43,28 @@ class TorchBackend:
         self._to_input = to_input
         self._shape = shape
         self._lock = threading.RLock()  # hooks of two calls on one module at once would give silently wrong maps
-        outputs, self._layers, kept, largest = self._probe()
+        try:
+            outputs, self._layers, kept, largest = self._probe()
+        except RuntimeError as error:
+            wanted = tuple(to_input(torch.zeros(1, *shape)).shape)
+            raise ValueError(
+                f"the network cannot take the front end's input {wanted}: {str(error).splitlines()[0]}"
+            ) from error
         self.batch = max(1, MEMORY // (4 * largest))  # a few activations live at a time
         self._backward = max(1, MEMORY // kept)  # all of them wait for the way back
         if outputs.ndim != 2:
             raise ValueError(f"the network answers with shape {tuple(outputs.shape)}; (n, classes) is expected")
         self.one_logit = outputs.shape[1] == 1
         self.classes = 2 if self.one_logit else int(outputs.shape[1])
+
+    @classmethod
+    def behind(cls, frontend: FrontEnd, module: nn.Module) -> TorchBackend:
+        """`module`, fed by `frontend`."""
+        return cls(
+            module,
+            lambda x: frontend.to_input(x, lambda channels: torch.stack(list(channels), dim=1)),
+            frontend.shape,
+        )
 
     def _call(self, features: torch.Tensor) -> torch.Tensor:
         x = self._to_input(features)
