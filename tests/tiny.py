@@ -16,6 +16,7 @@ from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.card import Card
 from xai_panel.models.classifier import Classifier
 from xai_panel.models.frontends import Window
+from xai_panel.models.windows import even_rows
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class PlainFrontEnd:
 
     def windows(self, width: int) -> list[Window]:
         return [Window(0, width)]
+
+    def rows(self, count: int) -> np.ndarray:
+        return even_rows(self.shape[0], count)
 
     def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
         return stack([batch])

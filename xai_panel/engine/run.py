@@ -30,7 +30,7 @@ from xai_panel.explanation.store import Claim, Store, code_digest, default_store
 from xai_panel.methods import METHODS, MapResult, Method, compatible, get
 from xai_panel.models.backends.base import Activations as LayerAnswers
 from xai_panel.models.classifier import BATCH, Classifier, Prediction
-from xai_panel.models.frontends import cut
+from xai_panel.models.frontends import cut, shown
 from xai_panel.signals.errors import SignalError
 from xai_panel.signals.source import digest_of
 
@@ -107,6 +107,7 @@ class Run:
         self.features = model.features(self._signal)
         self.windows = model.frontend.windows(self.features.shape[-1])
         self._meter.expect(self.methods, len(self.windows))
+        self._shown = shown(self.features)
         self._signal_digest = digest_of(self._signal)
         self._facts = self._describe()
         self._values = scratch((len(self.methods), *self.features.shape))
@@ -157,13 +158,14 @@ class Run:
             logits = self._heard.logits
         else:
             logits = np.empty((len(self.windows), self.classifier.backend.classes), dtype=np.float32)
-            for start in range(0, len(self.windows), BATCH):
+            size = min(BATCH, self.classifier.backend.batch)
+            for start in range(0, len(self.windows), size):
                 if start:
                     yield QUICK
                 self._check()
-                batch = slice(start, start + BATCH)
+                batch = slice(start, start + size)
                 logits[batch] = self.classifier.backend.logits(self._pieces(batch))
-                self._meter.verdict(min(1.0, (start + BATCH) / len(self.windows)))
+                self._meter.verdict(min(1.0, (start + size) / len(self.windows)))
         if entry is None:
             self._keep(name, {"logits": logits}, {})
         self.prediction = self.classifier.prediction(self.features, logits)
@@ -178,7 +180,7 @@ class Run:
     @property
     def _one_pass(self) -> bool:
         """Whether all windows fit into one pass; then the verdict's pass gives the target layer's activations, too."""
-        return self.layer is not None and len(self.windows) <= BLOCK
+        return self.layer is not None and len(self.windows) <= min(BLOCK, self.classifier.backend.batch)
 
     def _listen(self, target: int | None) -> LayerAnswers:
         assert self.layer is not None
@@ -266,7 +268,7 @@ class Run:
                     self._finish(method, stitches[method.id])
 
     def _stitch(self, method: Method) -> Stitch:
-        return Stitch(self._values[self.methods.index(method)], self.classifier.frontend.shape, self.windows)
+        return Stitch(self._values[self.methods.index(method)], self.classifier.frontend, self.windows)
 
     def _read(self, method: Method, index: int, stitch: Stitch) -> None:
         began = time.perf_counter()
@@ -362,7 +364,7 @@ class Run:
 
     def _assemble(self, readings: list[Reading], values: Any = None) -> xr.Dataset:
         return assemble(
-            self.features,
+            self._shown,
             readings,
             prediction=self.prediction,
             target=self.target,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xai_panel.explanation.store import scratch
 from xai_panel.methods import MapResult, upsample
-from xai_panel.models.frontends import Window
+from xai_panel.models.frontends import FrontEnd, Window, window_shape
 
 
 class Stitch:
@@ -17,22 +17,26 @@ class Stitch:
 
     A window counts less towards its edges (a triangle), so that no seam shows where the next one begins.
 
-    values: (H, T) float32 zeros to fill; shape: (H, W) of the model's grid, padding included; windows: of the signal.
+    values: (H, T) float32 zeros to fill; frontend: of the model; windows: of the signal.
     `error` is that of the worst window; forward and backward count passes, seconds the time, over all windows.
     """
 
-    def __init__(self, values: NDArray[np.float32], shape: tuple[int, int], windows: Sequence[Window]) -> None:
-        self.values, self._shape, self._windows = values, shape, windows
+    def __init__(self, values: NDArray[np.float32], frontend: FrontEnd, windows: Sequence[Window]) -> None:
+        self.values, self._frontend, self._windows = values, frontend, windows
         self.spread: NDArray[np.float32] | None = None
         self.error, self.error_kind, self.grid = float("nan"), "", ""
         self.forward = self.backward = 0
         self.seconds = 0.0
 
     def add(self, index: int, result: MapResult) -> None:
-        """The answer of a method to one window, on its own grid, which covers the whole window with its padding."""
+        """The answer of a method to one window, on its own grid.
+
+        A layer's grid covers the model's whole window, with its padding or the copies of a repeated window; what the
+        model hears several times gets the mean over the copies.
+        """
         window = self._windows[index]
         here = (slice(None), slice(window.start, window.stop))
-        weights = taper(window.stop - window.start)
+        weights = taper(window.width)
         self.values[here] += weights * self._on_columns(result.values, window)
         if result.spread is not None:
             if self.spread is None:
@@ -43,16 +47,20 @@ class Stitch:
         self.grid = "×".join(str(size) for size in result.values.shape)
 
     def _on_columns(self, values: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-        width = window.stop - window.start
-        if values.shape == (self._shape[0], width):
-            return values
-        return upsample(values, self._shape)[:, :width]
+        shape = self._frontend.shape
+        if values.shape in ((shape[0], window.width), window_shape(window, self._frontend)):
+            return values[:, : window.width]
+        whole = upsample(values, shape, self._frontend.rows(values.shape[0]))
+        if not window.repeated:
+            return whole[:, : window.width]
+        copies = np.pad(whole, ((0, 0), (0, -shape[1] % window.width)), constant_values=np.nan)
+        return np.nanmean(copies.reshape(shape[0], -1, window.width), axis=1)
 
     def finish(self) -> None:
         """All windows were added."""
         cover = np.zeros(self.values.shape[-1], dtype=np.float32)
         for window in self._windows:
-            cover[window.start : window.stop] += taper(window.stop - window.start)
+            cover[window.start : window.stop] += taper(window.width)
         self.values /= cover
         if self.spread is not None:
             self.spread /= cover

@@ -33,8 +33,13 @@ def baseline(window: np.ndarray, kind: str, floor: float) -> np.ndarray:
     """Baseline of a window.
 
     Parameters: window (H, W) in feature units, kind one of `KINDS`, floor in feature units (silence, black).
-    Returns (H, W) float32. Raises ValueError for another kind.
+    Returns (H, W) float32; of a complex window complex64, the baseline of its magnitudes with its own phases. Raises
+    ValueError for another kind.
     """
+    if np.iscomplexobj(window):
+        magnitude = np.abs(window)
+        phase = np.divide(window, magnitude, out=np.ones_like(window), where=magnitude > 0)
+        return (baseline(magnitude, kind, floor) * phase).astype(np.complex64)
     if kind == "floor":
         return np.full_like(window, floor, dtype=np.float32)
     if kind == "mean":

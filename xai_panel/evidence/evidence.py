@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xai_panel.evidence import baselines, segments
 from xai_panel.evidence.coalitions import Coalitions
+from xai_panel.models.frontends import feature_type, window_shape
 
 if TYPE_CHECKING:
     from xai_panel.models.classifier import Classifier
@@ -76,6 +78,15 @@ class Occlusions:
     logits: np.ndarray
 
 
+def effect(change: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
+    """What a change of the features does to the logit to first order, real, one value a feature.
+
+    change and d logit / d features, (H, W): their product; of complex features the sum of what both parts do, where a
+    gradient holds d logit / d real part and d logit / d imaginary part in its two parts.
+    """
+    return (np.conj(change) * gradient).real
+
+
 def target_layer(classifier: Classifier) -> str | None:
     """The layer that activation methods read: the card's, else the backend's default, None when no layer has a grid."""
     if not classifier.backend.layers():
@@ -89,7 +100,7 @@ class Evidence:
     Parameters
     ----------
     classifier: the model with its front end and backend
-    window: (H, W) float32 in feature units, one window of the model
+    window: (H, W) float32 or complex64 in feature units, one window of the model as `frontends.cut` makes it
     target: class index
     seed: of every random choice; the same seed gives the same answers whatever was asked before and in what batches
     layer: target layer; None for the card's or else the backend's default
@@ -116,8 +127,9 @@ class Evidence:
         activations: Callable[[], Activations] | None = None,
     ) -> None:
         frontend, backend = classifier.frontend, classifier.backend
-        window = np.array(window, np.float32, order="C")  # a copy: what was asked must not change later
-        if window.ndim != 2 or window.shape != tuple(frontend.shape):
+        window = np.array(window, feature_type(window), order="C")  # a copy: what was asked must not change later
+        accepted = window_shape(frontend.windows(window.shape[-1])[0], frontend) if window.ndim == 2 else frontend.shape
+        if window.shape != accepted:
             raise ValueError(f"window: shape {window.shape}; accepted: {tuple(frontend.shape)} {frontend.dims}")
         if not np.isfinite(window).all():
             raise ValueError(
@@ -207,6 +219,7 @@ class Evidence:
     # --- many passes, in batches ---
 
     def _batches(self, stage: str, count: int, size: int) -> Iterator[slice]:
+        size = max(1, min(size, self.classifier.backend.batch))
         for start in range(0, count, size):
             self.checkpoint(stage, start / count)
             yield slice(start, min(start + size, count))
@@ -223,7 +236,7 @@ class Evidence:
         self, stage: str, count: int, compose: Callable[[slice], np.ndarray]
     ) -> Iterator[tuple[slice, np.ndarray]]:
         """Input gradients (n, H, W) of the windows that `compose` makes, batch by batch."""
-        for batch in self._batches(stage, count, max(1, int(self.budget["batch"]) // 2)):
+        for batch in self._batches(stage, count, int(self.budget["batch"]) // 2):
             answer = self.classifier.backend.gradients(compose(batch), self.target)
             self.evaluations.forward += batch.stop - batch.start
             self.evaluations.backward += batch.stop - batch.start
@@ -242,35 +255,42 @@ class Evidence:
             nodes, weights = np.polynomial.legendre.leggauss(steps)
             nodes, weights = (nodes + 1) / 2, weights / 2
             change = self.features - self.baseline
-            mean = np.zeros(change.shape, np.float64)
+            mean = np.zeros(change.shape, np.result_type(change, np.float64))
             points = nodes.astype(np.float32)[:, None, None]
             for batch, gradients in self._gradients("path", steps, lambda b: self.baseline + points[b] * change):
-                mean += np.tensordot(weights[batch], gradients.astype(np.float64), axes=1)
-            gap = abs(float((mean * change).sum()) - (self.logit - self.baseline_logit))
-            return Path(mean.astype(np.float32), gap)
+                mean += np.tensordot(weights[batch], gradients.astype(mean.dtype), axes=1)
+            gap = abs(float(effect(change, mean).sum()) - (self.logit - self.baseline_logit))
+            return Path(mean.astype(feature_type(mean)), gap)
 
         return self._once(("path", steps), gather)
 
     def noise(self, count: int | None = None, level: float | None = None) -> Noise:
-        """Gradients at `count` copies with Gaussian noise of `level` times the window's range."""
+        """Gradients at `count` copies with Gaussian noise of `level` times the window's range.
+
+        Of a complex window, whose range is that of a few peaks, `level` is relative to the root mean square magnitude.
+        """
         count = int(count or self.budget["noise"])
         level = self.budget["noise_level"] if level is None else level
 
         def gather() -> Noise:
-            rng, sigma = self.rng("noise"), np.float32(level * np.ptp(self.features))
+            rng, paired = self.rng("noise"), np.iscomplexobj(self.features)
+            span = np.sqrt(np.mean(np.abs(self.features) ** 2) / 2) if paired else np.ptp(self.features)
+            sigma = np.float32(level * span)
 
             def compose(batch: slice) -> np.ndarray:
                 shape = (batch.stop - batch.start, *self.features.shape)
-                return self.features + sigma * rng.standard_normal(shape, np.float32)
+                draws = rng.standard_normal((*shape, 2) if paired else shape, np.float32)
+                return self.features + sigma * (draws.view(np.complex64)[..., 0] if paired else draws)
 
-            total, squares = np.zeros((2, *self.features.shape))
+            total = np.zeros(self.features.shape, np.result_type(self.features, np.float64))
+            squares = np.zeros(self.features.shape)
             for _, gradients in self._gradients("noise", count, compose):
-                total += gradients.sum(axis=0, dtype=np.float64)
-                squares += np.square(gradients, dtype=np.float64).sum(axis=0)
+                total += gradients.sum(axis=0, dtype=total.dtype)
+                squares += np.square(np.abs(gradients), dtype=np.float64).sum(axis=0)
             mean = total / count
-            variance = np.maximum(squares / count - mean**2, 0) * count / max(count - 1, 1)
-            error = np.sqrt(variance / count) if count > 1 else np.full_like(mean, np.nan)
-            return Noise(mean.astype(np.float32), error.astype(np.float32))
+            variance = np.maximum(squares / count - np.abs(mean) ** 2, 0) * count / max(count - 1, 1)
+            error = np.sqrt(variance / count) if count > 1 else np.full_like(squares, np.nan)
+            return Noise(mean.astype(feature_type(mean)), error.astype(np.float32))
 
         return self._once(("noise", count, level), gather)
 
@@ -278,7 +298,8 @@ class Evidence:
         """Labels 0…k-1 of the window's parts, (H, W) int32; kind: of `segments.KINDS`, None for the modality's."""
         kind = kind or segments.default_kind(self.classifier.frontend.dims)
         return self._once(
-            ("segments", kind), lambda: segments.segment(self.features, kind, int(self.budget["segments"]))
+            ("segments", kind),
+            lambda: segments.segment(self.features, kind, int(self.budget["segments"]), self.classifier.frontend.rows),
         )
 
     def coalitions(self, labels: np.ndarray | None = None) -> Coalitions:

@@ -9,6 +9,7 @@ import numpy as np
 
 from xai_panel.evidence.coalitions import Coalitions
 from xai_panel.evidence.evidence import BUDGET, Evidence
+from xai_panel.models.windows import even_rows
 
 #: Everything that a method can need of a classifier or of the evidence.
 NEEDS = ("forward", "gradients", "layer", "cam-head", "maps")
@@ -98,21 +99,22 @@ def method(
     return wrap
 
 
-def upsample(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def upsample(values: np.ndarray, shape: tuple[int, int], rows: np.ndarray | None = None) -> np.ndarray:
     """Bilinear interpolation of a map (h, w) to `shape` (H, W), cells aligned by their edges; returns float32.
 
     The grid of a layer divides the window into h·w equal cells, so its values belong to the centers of these cells.
+    rows: where the H rows lie on the map's, as `FrontEnd.rows` says, when its cells are not equally high.
     """
 
-    def weights(source: int, target: int) -> np.ndarray:
-        position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-        distance = np.abs(position[:, None] - np.arange(source))
+    def weights(source: int, places: np.ndarray) -> np.ndarray:
+        distance = np.abs(np.clip(places, 0, source - 1)[:, None] - np.arange(source))
         return np.maximum(1.0 - distance, 0.0)
 
     height, width = values.shape
     if (height, width) == tuple(shape):
         return np.asarray(values, np.float32)
-    return (weights(height, shape[0]) @ values @ weights(width, shape[1]).T).astype(np.float32)
+    rows = even_rows(shape[0], height) if rows is None else rows
+    return (weights(height, rows) @ values @ weights(width, even_rows(shape[1], width)).T).astype(np.float32)
 
 
 def jackknife(fit: Callable[[np.ndarray], np.ndarray], coalitions: Coalitions, groups: int = 10) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xai_panel.evidence.evidence import Evidence
+from xai_panel.evidence.evidence import Evidence, effect
 from xai_panel.methods.base import MapResult, method
 
 
@@ -21,4 +21,4 @@ from xai_panel.methods.base import MapResult, method
 )
 def input_x_gradient(evidence: Evidence) -> MapResult:
     """(features - baseline) · d logit / d features, (H, W): the input is measured from the baseline, not from zero."""
-    return MapResult((evidence.features - evidence.baseline) * evidence.gradient)
+    return MapResult(effect(evidence.features - evidence.baseline, evidence.gradient))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xai_panel.evidence.evidence import Evidence
+from xai_panel.evidence.evidence import Evidence, effect
 from xai_panel.methods.base import MapResult, method
 
 
@@ -27,4 +27,4 @@ def integrated_gradients(evidence: Evidence) -> MapResult:
     error: |sum of the map - (logit - baseline logit)|, the completeness gap of the quadrature.
     """
     path = evidence.path()
-    return MapResult((evidence.features - evidence.baseline) * path.mean, path.gap, "completeness gap")
+    return MapResult(effect(evidence.features - evidence.baseline, path.mean), path.gap, "completeness gap")

@@ -21,5 +21,5 @@ from xai_panel.methods.base import MapResult, method
     cannot="Says where the model is sensitive, not what it found; blind where the model is saturated, and noisy.",
 )
 def saliency(evidence: Evidence) -> MapResult:
-    """|d logit / d features|, (H, W)."""
+    """|d logit / d features|, (H, W); of complex features the norm over both parts."""
     return MapResult(np.abs(evidence.gradient))

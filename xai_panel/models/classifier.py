@@ -19,7 +19,7 @@ from xai_panel.models.frontends import FrontEnd, build_frontend, cut, describe
 if TYPE_CHECKING:
     from torch import nn
 
-BATCH = 16  # windows asked at once
+BATCH = 16  # windows asked at once, when the backend has memory for them
 Own = FrontEnd | dict[str, Any]
 
 
@@ -189,11 +189,12 @@ class Classifier:
         values = features.values
         windows = self.frontend.windows(values.shape[-1])
         answers = []
-        for first in range(0, len(windows), BATCH):
-            batch = np.stack([cut(values, window, self.frontend) for window in windows[first : first + BATCH]])
+        size = min(BATCH, self.backend.batch)
+        for first in range(0, len(windows), size):
+            batch = np.stack([cut(values, window, self.frontend) for window in windows[first : first + size]])
             answers.append(self.backend.logits(batch))
             if progress is not None:
-                progress(min(1.0, (first + BATCH) / len(windows)))
+                progress(min(1.0, (first + size) / len(windows)))
         return self.prediction(features, np.concatenate(answers))
 
     def prediction(self, features: xr.DataArray, window_logits: NDArray[np.floating]) -> Prediction:

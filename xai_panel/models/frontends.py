@@ -14,16 +14,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xai_panel.models.spectra import ConstantQ, Waveform
+from xai_panel.models.windows import Window, even_rows, overlapping
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Range [start, stop) over the last axis of the features that the model looks at in one go."""
-
-    start: int
-    stop: int
 
 
 class FrontEnd(Protocol):
@@ -35,7 +30,9 @@ class FrontEnd(Protocol):
     dims: names of the two feature axes, ("frequency", "time") or ("y", "x")
     shape: (H, W) of one model window
     units: of the feature values
-    floor: feature value that means silence or black; short windows are padded with it
+    floor: feature value that means silence or black; short windows are padded with it unless they are repeated
+
+    Features are float32, or complex64 where two real numbers, the parts of a Fourier coefficient, belong together.
     """
 
     modality: ClassVar[str]
@@ -47,11 +44,15 @@ class FrontEnd(Protocol):
     def shape(self) -> tuple[int, int]: ...
 
     def features(self, signal: xr.DataArray) -> xr.DataArray:
-        """Features on physical axes, float32, dims `dims`; audio may be of any length."""
+        """Features on physical axes, float32 or complex64, dims `dims`; audio may be of any length."""
         ...
 
     def windows(self, width: int) -> list[Window]:
         """Windows over features of `width` columns; they cover every column."""
+        ...
+
+    def rows(self, count: int) -> NDArray[np.float64]:
+        """Places of the features' rows on a layer's grid of `count` rows, (H,), in rows; row r is centred at r."""
         ...
 
     def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
@@ -59,11 +60,37 @@ class FrontEnd(Protocol):
         ...
 
 
-def cut(values: NDArray[np.float32], window: Window, frontend: FrontEnd) -> NDArray[np.float32]:
-    """The window (H, W) of the feature values (H, any width), padded with the front end's floor at its end."""
+def cut(values: NDArray[Any], window: Window, frontend: FrontEnd) -> NDArray[Any]:
+    """The window (H, W) of the feature values (H, any width), padded with the front end's floor unless it is repeated.
+
+    float32, or complex64 of complex features.
+    """
     piece = values[..., window.start : window.stop]
-    missing = frontend.shape[1] - piece.shape[-1]
-    return np.pad(piece, ((0, 0), (0, missing)), constant_values=frontend.floor).astype(np.float32, copy=False)
+    missing = window_shape(window, frontend)[1] - piece.shape[-1]
+    padded = np.pad(piece, ((0, 0), (0, missing)), constant_values=frontend.floor)
+    return padded.astype(feature_type(values), copy=False)
+
+
+def window_shape(window: Window, frontend: FrontEnd) -> tuple[int, int]:
+    """(H, W) of the features that a backend gets of a window: the model's own, or narrower when it is repeated."""
+    return (frontend.shape[0], window.width if window.repeated else frontend.shape[1])
+
+
+def feature_type(values: NDArray[Any]) -> type[np.complex64] | type[np.float32]:
+    """Type of features with such values."""
+    return np.complex64 if np.iscomplexobj(values) else np.float32
+
+
+def shown(features: xr.DataArray) -> xr.DataArray:
+    """Features as people look at them: real ones as they are, complex ones as level in dB re maximum, at least −80."""
+    if not np.iscomplexobj(features.values):
+        return features
+    level = np.square(features.values.real) + np.square(features.values.imag)
+    peak = level.max()
+    np.maximum(level, 1e-8 * peak if peak > 0 else 1.0, out=level)
+    level = 10 * np.log10(level, out=level) - (10 * np.log10(peak) if peak > 0 else 80.0)
+    attrs = {**features.attrs, "units": "dB", "long_name": "Level re maximum"}
+    return features.copy(data=level.astype(np.float32, copy=False)).assign_attrs(attrs)
 
 
 class _Affine:
@@ -191,10 +218,10 @@ class LogMel(_Affine):
 
     def windows(self, width: int) -> list[Window]:
         """Windows of `frames` columns, overlapping by half; the last one ends with the recording."""
-        if width <= self.frames:
-            return [Window(0, width)]
-        starts = [*range(0, width - self.frames, self.frames // 2), width - self.frames]
-        return [Window(start, start + self.frames) for start in starts]
+        return overlapping(width, self.frames)
+
+    def rows(self, count: int) -> NDArray[np.float64]:
+        return even_rows(self.bands, count)
 
 
 @dataclass(frozen=True)
@@ -242,6 +269,9 @@ class RadiographImage(_Affine):
     def windows(self, width: int) -> list[Window]:
         return [Window(0, width)]
 
+    def rows(self, count: int) -> NDArray[np.float64]:
+        return even_rows(self.size, count)
+
 
 def _regrid(centers: NDArray[Any], count: int) -> NDArray[np.float64]:
     """Centres of `count` equal cells over the extent of the pixels with the given centres."""
@@ -250,7 +280,12 @@ def _regrid(centers: NDArray[Any], count: int) -> NDArray[np.float64]:
     return low + (np.arange(count) + 0.5) * (high - low) / count
 
 
-FRONT_ENDS: dict[str, type[LogMel] | type[RadiographImage]] = {"log-mel": LogMel, "radiograph": RadiographImage}
+FRONT_ENDS: dict[str, type[LogMel] | type[Waveform] | type[ConstantQ] | type[RadiographImage]] = {
+    "log-mel": LogMel,
+    "waveform": Waveform,
+    "cqt": ConstantQ,
+    "radiograph": RadiographImage,
+}
 
 
 def build_frontend(parameters: dict[str, Any]) -> FrontEnd:

@@ -91,11 +91,16 @@ def _check(source: str, name: str, known: list[str] | dict[str, str]) -> None:
         )
 
 
-#: The project's own networks: module and class below this package.
+#: The project's own networks: module, and class or function in it, below this package.
 OWN = {
     "custom-cnn": "custom_cnn:CustomCNN",
     "vgg16-pooled": "pooled:vgg16",
     "alexnet-pooled": "pooled:alexnet",
+    "aasist": "aasist:aasist",
+    "aasist-l": "aasist:aasist_l",
+    "tssdnet-1d": "tssdnet:res_tssdnet_1d",
+    "tssdnet-2d": "tssdnet:res_tssdnet_2d",
+    "inc-tssdnet": "tssdnet:inc_tssdnet",
 }
 
 SOURCES: dict[str, Callable[[str, int], nn.Module]] = {

@@ -45,13 +45,15 @@ class Backend(Protocol):
 
     A network with a single logit z is presented as the two-class model with logits (−z, +z); `one_logit` tells, because
     its probability is sigmoid(z), not the softmax of that pair. A backend that is not `differentiable` has forward
-    passes only: no gradients, and no layers.
+    passes only: no gradients, and no layers. `batch` is the number of windows that one forward pass has memory for;
+    larger batches are answered, too, but take their time.
     """
 
     framework: str
     differentiable: bool
     classes: int
     one_logit: bool
+    batch: int
 
     def logits(self, batch: Array) -> Array:
         """Logits (n, classes); forward only."""
@@ -69,7 +71,7 @@ class Backend(Protocol):
         ...
 
     def layers(self) -> list[str]:
-        """Names of the layers whose output has a spatial grid, in forward order."""
+        """Names of the layers whose output has a spatial grid, in forward order; over time alone, a grid of one row."""
         ...
 
     def default_layer(self) -> str:

@@ -33,6 +33,7 @@ class OnnxBackend:
 
     framework = "onnxruntime"
     differentiable = False
+    batch = 16
 
     def __init__(self, path: Path, to_input: Callable[[Array, int], Array], shape: tuple[int, int]) -> None:
         try:

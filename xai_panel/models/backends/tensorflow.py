@@ -32,6 +32,7 @@ class TensorFlowBackend:
 
     framework = "tensorflow"
     differentiable = True
+    batch = 16
 
     def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int]) -> None:
         import tensorflow as tf

@@ -16,15 +16,21 @@ from xai_panel.models.backends.base import Activations, Array, Gradients
 if TYPE_CHECKING:
     from xai_panel.models.frontends import FrontEnd
 
+MEMORY = 2**30  # bytes that the activations of one pass may take; larger batches are worked through in parts
+
 
 class TorchBackend:
     """A `torch.nn.Module` behind its front end.
 
     Parameters
     ----------
-    module: the network; put into evaluation mode, channels last
+    module: the network; put into evaluation mode, images channels last
     to_input: differentiable map from features (n, H, W) to the network's input, on tensors
     shape: (H, W) of one window of features
+
+    A layer has a spatial grid when its output is (n, channels, h, w), or, in a network that hears a waveform
+    (n, samples) or (n, channels, samples), also (n, channels, time), which is a grid of one row. A module with the
+    attribute `spatial = False` has no grid, nor has anything inside it.
     """
 
     framework = "torch"
@@ -37,15 +43,15 @@ class TorchBackend:
         self._to_input = to_input
         self._shape = shape
         self._lock = threading.RLock()  # hooks of two calls on one module at once would give silently wrong maps
-        self._layers: list[str] | None = None
         try:
-            with torch.inference_mode():
-                outputs = self._call(torch.zeros(1, *shape))
+            outputs, self._layers, kept, largest = self._probe()
         except RuntimeError as error:
             wanted = tuple(to_input(torch.zeros(1, *shape)).shape)
             raise ValueError(
                 f"the network cannot take the front end's input {wanted}: {str(error).splitlines()[0]}"
             ) from error
+        self.batch = max(1, MEMORY // (4 * largest))  # a few activations live at a time
+        self._backward = max(1, MEMORY // kept)  # all of them wait for the way back
         if outputs.ndim != 2:
             raise ValueError(f"the network answers with shape {tuple(outputs.shape)}; (n, classes) is expected")
         self.one_logit = outputs.shape[1] == 1
@@ -61,39 +67,61 @@ class TorchBackend:
         )
 
     def _call(self, features: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = self.module(self._to_input(features).contiguous(memory_format=torch.channels_last))
+        x = self._to_input(features)
+        x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.contiguous_format)
+        outputs: torch.Tensor = self.module(x)
         return outputs[:, None] if outputs.ndim == 1 else outputs
 
     def _pair(self, outputs: torch.Tensor) -> torch.Tensor:
         return torch.cat([-outputs, outputs], dim=1) if self.one_logit else outputs
 
+    def _split(self, batch: Array, part: int) -> Iterator[torch.Tensor]:
+        for start in range(0, len(batch), part):
+            yield _tensor(batch[start : start + part])
+
     def logits(self, batch: Array) -> Array:
         with self._lock, torch.inference_mode():
-            return self._pair(self._call(_tensor(batch))).numpy()
+            return _joined([self._pair(self._call(features)) for features in self._split(batch, self.batch)])
 
     def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
+        logits: list[torch.Tensor] = []
+        inputs: list[torch.Tensor] = []
+        values: list[torch.Tensor] = []
+        gradients: list[torch.Tensor] = []
         with self._lock, torch.enable_grad(), self._frozen():
-            features = _tensor(batch).requires_grad_()
-            captured: list[torch.Tensor] = []
-            with _watch(self._named(layer), captured) if layer else _nothing():
-                logits = self._pair(self._call(features))
-            score = logits[:, target].sum()
-            wanted = [features, *captured[-1:]]  # a module that is used twice stands for its last use
-            answers = torch.autograd.grad(score, wanted)
-        values = [answer.numpy() for answer in answers]
+            for features in self._split(batch, self._backward):
+                features.requires_grad_()
+                captured: list[torch.Tensor] = []
+                with _watch(self._named(layer), captured) if layer else _nothing():
+                    answer = self._pair(self._call(features))
+                wanted = [features, *captured[-1:]]  # a module that is used twice stands for its last use
+                found = torch.autograd.grad(answer[:, target].sum(), wanted)
+                logits.append(answer.detach())
+                inputs.append(found[0])
+                values.extend(captured[-1:])
+                gradients.extend(found[1:])
         if layer is None:
-            return Gradients(logits.detach().numpy(), values[0])
-        return Gradients(logits.detach().numpy(), values[0], captured[-1].detach().contiguous().numpy(), values[1])
+            return Gradients(_joined(logits), _joined(inputs))
+        return Gradients(_joined(logits), _joined(inputs), _grid(_joined(values)), _grid(_joined(gradients)))
 
     def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
+        logits: list[torch.Tensor] = []
+        values: list[torch.Tensor] = []
+        gradients: list[torch.Tensor] = []
         with self._lock, torch.enable_grad(), self._frozen():
-            captured: list[torch.Tensor] = []
-            with _watch(self._named(layer), captured, start=True):
-                logits = self._pair(self._call(_tensor(batch)))
-            index = int(logits.detach().mean(dim=0).argmax()) if target is None else target
-            (gradients,) = torch.autograd.grad(logits[:, index].sum(), captured[-1:])
-        values = captured[-1].detach().contiguous().numpy()
-        return Activations(logits.detach().numpy(), index, values, gradients.contiguous().numpy())
+            if target is None and len(batch) > self._backward:  # all windows together decide
+                target = int(self.logits(batch).mean(axis=0).argmax())
+            for features in self._split(batch, self._backward):
+                captured: list[torch.Tensor] = []
+                with _watch(self._named(layer), captured, start=True):
+                    answer = self._pair(self._call(features))
+                if target is None:
+                    target = int(answer.detach().mean(dim=0).argmax())
+                gradients.extend(torch.autograd.grad(answer[:, target].sum(), captured[-1:]))
+                logits.append(answer)
+                values.extend(captured[-1:])
+        assert target is not None
+        return Activations(_joined(logits), target, _grid(_joined(values)), _grid(_joined(gradients)))
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:
@@ -108,19 +136,15 @@ class TorchBackend:
                 parameter.requires_grad_(True)
 
     def _named(self, layer: str) -> nn.Module:
-        if layer not in self.layers():
-            raise ValueError(f"no layer {layer!r} with a spatial grid; there are: {', '.join(self.layers())}")
+        if layer not in self._layers:
+            raise ValueError(f"no layer {layer!r} with a spatial grid; there are: {', '.join(self._layers)}")
         return self.module.get_submodule(layer)
 
     def layers(self) -> list[str]:
-        if self._layers is None:  # asked before the lock, which a long batch may hold
-            with self._lock:
-                if self._layers is None:
-                    self._layers = self._find_layers()
         return list(self._layers)
 
-    def _find_layers(self) -> list[str]:
-        """One forward pass that notes each module with a 4-D output of more than one position.
+    def _probe(self) -> tuple[torch.Tensor, list[str], int, int]:
+        """Outputs for one window of zeros; the layers with a grid; bytes of all activations and of the largest one.
 
         A container returns the tensor of its last child, and an in-place activation that of the layer before it: of the
         modules that return one and the same tensor, the last leaf is kept, so that an activation stands for its layer.
@@ -129,38 +153,54 @@ class TorchBackend:
 
         def note(name: str, leaf: bool) -> Callable[[nn.Module, Any, Any], None]:
             def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                if isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+                if isinstance(output, torch.Tensor):
                     seen.append((name, output, leaf))
 
             return hook
 
+        blind = {name for name, module in self.module.named_modules() if not getattr(module, "spatial", True)}
         handles = [
             module.register_forward_hook(note(name, not any(module.children())))
             for name, module in self.module.named_modules()
             if name
         ]
+        inputs: list[torch.Tensor] = []
+        handles.append(self.module.register_forward_pre_hook(lambda _module, args: inputs.extend(args)))
         try:
             with torch.inference_mode():
-                self._call(torch.zeros(1, *self._shape))
+                outputs = self._call(torch.zeros(1, *self._shape))
         finally:
             for handle in handles:
                 handle.remove()
+        ranks = (4,) if inputs[0].ndim > 3 else (3, 4)
+        sizes = {id(tensor): tensor.nbytes for tensor in (*inputs, *(output for _, output, _ in seen))}
         kept: dict[int, str] = {}
         for name, output, leaf in seen:
-            if leaf or id(output) not in kept:
+            grid = output.ndim in ranks and output[0, 0].numel() > 1
+            parents = {name[:end] for end, sign in enumerate(name + ".") if sign == "."}
+            if grid and not parents & blind and (leaf or id(output) not in kept):
                 kept[id(output)] = name
         names = list(kept.values())
-        return [name for k, name in enumerate(names) if name not in names[k + 1 :]]  # the last use of each module
+        layers = [name for k, name in enumerate(names) if name not in names[k + 1 :]]  # the last use of each module
+        return outputs, layers, sum(sizes.values()), max(sizes.values())
 
     def default_layer(self) -> str:
-        layers = self.layers()
-        if not layers:
+        if not self._layers:
             raise ValueError("the network has no layer with a spatial grid")
-        return layers[-1]
+        return self._layers[-1]
 
 
 def _tensor(batch: Array) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
+    return torch.from_numpy(np.ascontiguousarray(batch, np.complex64 if np.iscomplexobj(batch) else np.float32))
+
+
+def _joined(parts: list[torch.Tensor]) -> Array:
+    return torch.cat(parts).detach().contiguous().numpy()
+
+
+def _grid(values: Array) -> Array:
+    """Values of a layer (n, channels, h, w); one row for a layer over time alone."""
+    return values[:, :, None] if values.ndim == 3 else values
 
 
 @contextmanager
