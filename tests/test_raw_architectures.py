@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import xai_panel as xp
 from xai_panel.models.architectures import build
 from xai_panel.models.architectures.aasist import SincBands
-from xai_panel.models.architectures.published import load_published
 from xai_panel.models.backends.torch import TorchBackend
+from xai_panel.models.state import network_for
 from xai_panel.signals.audio import read_audio
 
 #: architecture: samples in a window, trainable parameters, all values
@@ -71,15 +73,44 @@ def test_published_checkpoints_load_and_give_the_published_outputs(shared_data, 
 
 def test_a_published_checkpoint_gets_our_order_of_classes(shared_data):
     architecture, state = published(shared_data, "AASIST-L")
-    theirs, ours = build(architecture, 2).eval(), build(architecture, 2).eval()
+    theirs = build(architecture, 2).eval()
     theirs.load_state_dict(state)
-    load_published(ours, state, (1, 0))
+    ours = network_for(architecture, ("bona fide", "spoof"), state, "AASIST-L.pth", (1, 0)).eval()
     with torch.inference_mode():
         torch.testing.assert_close(ours(noise(1, 16_000)), theirs(noise(1, 16_000))[:, [1, 0]])
-    with pytest.raises(ValueError, match=r"order \(1, 1\): expected the indices 0…1, each once"):
-        load_published(ours, state, (1, 1))
-    with pytest.raises(RuntimeError, match="pos_S"):
-        load_published(ours, {key: value for key, value in state.items() if key != "pos_S"}, (1, 0))
+
+
+CARD = """
+id = "published"
+title = "AASIST-L as published"
+summary = "Jung et al. 2021, trained on ASVspoof 2019 LA."
+modality = "audio"
+framework = "torch"
+architecture = "xai_panel:aasist-l"
+labels = ["bona fide", "spoof"]
+outputs = [1, 0]
+weights = "AASIST-L.pth"
+
+[frontend]
+kind = "waveform"
+"""
+
+
+def test_a_card_makes_a_published_checkpoint_a_classifier(shared_data, tmp_path, monkeypatch):
+    published(shared_data, "AASIST-L")
+    monkeypatch.setenv("XAI_PANEL_HOME", str(tmp_path / "home"))
+    checkpoints = shared_data.parent / "checkpoints"
+    shutil.copy(checkpoints / "aasist" / "AASIST-L.pth", tmp_path)
+    (tmp_path / "card.toml").write_text(CARD)
+    xp.add_model(tmp_path / "card.toml")
+    reference = json.loads((checkpoints / "reference_outputs.json").read_text())["outputs"]["AASIST-L"]
+    file, (spoof, bona_fide) = next(iter(reference.items()))
+    ds = xp.explain("published", read_audio(shared_data / file), ["grad-cam", "input-x-gradient"], store=False)
+    np.testing.assert_allclose(ds["logits"], [bona_fide, spoof], atol=1e-4)
+    assert (
+        ds["attribution"].dims == ("method", "frequency", "time")
+        and float(np.abs(ds["attribution"]).min("method").max()) > 0
+    )
 
 
 @pytest.mark.parametrize("architecture", [*WAVEFORM, "xai_panel:tssdnet-2d"])

@@ -20,11 +20,11 @@ from xai_panel.evidence import baselines
 from xai_panel.evidence.evidence import Evidence
 from xai_panel.methods import METHODS, MapResult, compatible
 from xai_panel.models.architectures import build
-from xai_panel.models.architectures.published import load_published
 from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.classifier import Classifier
 from xai_panel.models.frontends import build_frontend, cut, shown
 from xai_panel.models.spectra import ConstantQ, Waveform
+from xai_panel.models.state import network_for
 from xai_panel.models.windows import Window
 from xai_panel.signals.audio import read_audio
 
@@ -113,8 +113,8 @@ def test_published_outputs_are_those_through_the_front_end(shared_data, name):
     }[name]
     folder = shared_data.parent / "checkpoints"
     state = torch.load(folder / path, weights_only=True, map_location="cpu")
-    network = build(architecture, 2)
-    load_published(network, state.get("model_state_dict", state), (1, 0))
+    state = state.get("model_state_dict", state)
+    network = network_for(architecture, ("a", "b"), state, path, (1, 0))
     model = classifier(network, Waveform(samples=samples))
     reference = json.loads((folder / "reference_outputs.json").read_text())["outputs"][name]
     for file in list(reference)[:2]:
