@@ -58,7 +58,7 @@ def audio_card(
         "caveat": "Knows six classic vocoders on read English; other generators may pass, and other recordings may be accused. "
         "Not forensic evidence.",
         "limitations": [
-            "Trained on six signal-processing vocoders (Griffin-Lim, mel inversion, phase vocoder, sinusoidal model, LPC, WORLD). Neural generators that it never heard often pass, FastSpeech 2 mostly; see their figures.",
+            "Trained on six signal-processing vocoders (Griffin-Lim, mel inversion, phase vocoder, sinusoidal model, LPC, WORLD). Generators that it never heard often pass, FastSpeech 2 and an LPC-10 codec mostly; see their figures.",
             "Copies by Griffin-Lim from the full magnitudes are the hard case: their traces are fainter than what recordings differ by; "
             "see their figure.",
             "Trained on read English audiobooks (LibriSpeech) at 16 kHz; other corpora, languages, rooms and codecs are other domains.",
