@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,26 @@ def test_compared_maps_are_those_of_the_engine(page: Page) -> None:
     ds = xp.explain("xray-mobilenetv2", xp.load_sample("thorax-opacity"), ["grad-cam"], store=False)
     drawn = xr.DataArray(np.reshape(sent[1], sent[0]), dims=("y", "x"))
     assert np.allclose(drawn, ds["attribution"][0], atol=1e-4 * float(ds["attribution"].max()))
+
+
+PLACES = """() => [...Bokeh.index.all_views()].filter((view) => view.frame && view.model.name?.startsWith("map "))
+  .filter((view) => view.model.right[0].visible).map((view) => {
+    const top = view.el.getBoundingClientRect().top + view.frame.bbox.top
+    return [view.model.title.text, top, top + view.frame.bbox.height]
+  })"""
+
+
+def test_two_classifiers_stand_side_by_side(page: Page) -> None:
+    methods = ("cam", "grad-cam", "grad-cam++", "layer-cam")
+    open_page(page, *methods)
+    page.locator(".cards button", has_text="Thorax with an opacity").click()
+    wait_for_all(page, 4)
+    page.get_by_role("combobox", name="Second classifier").click()
+    page.get_by_text("AlexNet on chest radiographs").last.click()
+    page.wait_for_function(f"() => ({PLACES})().length === 8")
+    expect(page.locator(".verdict .name").filter(has_text="AlexNet")).to_be_visible()
+    places = page.evaluate(PLACES)
+    assert sum("AlexNet" in title for title, _, _ in places) == len(methods)
+    rows = sorted({(round(top), round(bottom)) for _, top, bottom in places})
+    assert len(rows) == len(methods)
+    assert all(lower[0] - upper[1] > 40 for upper, lower in itertools.pairwise(rows))  # none covers another

@@ -21,6 +21,7 @@ from bokeh.models.widgets.tables import NumberFormatter, ScientificFormatter
 from panel.custom import JSComponent
 
 from xai_panel.views.comparison_plots import (
+    CELL,
     Axes,
     MapPlot,
     agreement_cells,
@@ -410,15 +411,15 @@ class Comparison(pn.viewable.Viewer):
         self._panes = dict(zip(plots, panes, strict=True))
         several = len(self.state.columns) > 1
         as_grid(self.grid, NARROWEST * len(self.state.columns))
-        self.grid.objects = self._pairs(cells) if several else list(self._panes.values())
+        self.grid.objects = self._pairs(cells, CELL[axes.kind]) if several else list(self._panes.values())
 
-    def _pairs(self, cells: list[Cell]) -> list[pn.Row]:
+    def _pairs(self, cells: list[Cell], height: int) -> list[pn.Row]:
         """The maps of two classifiers by the same method stay side by side."""
         rows = []
         for id in dict.fromkeys(cell.id for cell in cells):
             pair = [self._panes.get(f"{source}:{id}") for source in range(2)]
             empty = [pn.Spacer(sizing_mode="stretch_width") if pane is None else pane for pane in pair]
-            rows.append(pn.Row(*empty, sizing_mode="stretch_width", margin=0))
+            rows.append(pn.Row(*empty, sizing_mode="stretch_width", height=height, margin=0))
         return rows
 
     def _new_plot(self, cell: Cell, axes: Axes) -> MapPlot:
@@ -485,8 +486,9 @@ class SecondClassifier:
     def __init__(self, first: Session, second: Session) -> None:
         self.first, self.second = first, second
         self._select = pmui.Select(label="Second classifier", options={"None": ""}, value="", size="small", **_WIDE)
-        self.choice = pn.Column(self._select, sizing_mode="stretch_width", margin=(12, 16, 4, 16))
+        self.choice = pn.Column(self._select, sizing_mode="stretch_width", margin=(0, 16, 4, 16))
         self.verdict = html_pane("", VERDICT_CSS, visible=False)
+        self.verdict.margin = (0, 4, 4, 4)
         self._select.param.watch(lambda *_: self._open(), "value")
         first.param.watch(lambda *_: self._offer(), ["model_id", "signal"])
         first.param.watch(lambda *_: self._open(), "signal")

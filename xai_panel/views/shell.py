@@ -165,13 +165,13 @@ class Shell:
         self.drawer = [
             _section("Signal", self.sample, self.upload, limits),
             _section("Classifier", self.model, about, self.target),
+            *getattr(self.view, "drawer", []),
             _section(
                 "Methods",
                 self.picker,
                 pn.Row(self.run, self.halt, sizing_mode="stretch_width", margin=(6, 0, 0, 0), styles={"gap": "8px"}),
                 advanced,
             ),
-            *getattr(self.view, "drawer", []),
             _section("", html_pane(f"<div>{FOOTNOTE}</div>", css("small"))),
         ]
 
