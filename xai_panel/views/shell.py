@@ -19,6 +19,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 from bokeh.document import Document
+from tornado.ioloop import IOLoop
 
 from xai_panel.signals.limits import LIMITS
 from xai_panel.views.session import MODALITY_NAMES, Notice, Session
@@ -61,15 +62,17 @@ def scheduler(doc: Document) -> Callable[[Callable[[], None]], Any]:
     """Runs a function on the document's event loop with its lock held; may be called from any thread.
 
     It leaves the caller's context behind: a callback that carries another session's context would set that session's
-    models. All that it changes is sent to the browser together, which lays out the page once.
+    models. All that it changes is sent to the browser together, which lays out the page once. The document is told on
+    the event loop only: what a thread adds while the document holds its events back can be lost.
     """
+    loop = IOLoop.current()
 
     def schedule(call: Callable[[], None]) -> None:
         def together() -> None:
             with pn.io.hold(doc, policy="collect"):
                 call()
 
-        contextvars.Context().run(doc.add_next_tick_callback, together)
+        loop.add_callback(contextvars.Context().run, doc.add_next_tick_callback, together)
 
     return schedule
 
