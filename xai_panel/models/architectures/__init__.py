@@ -28,8 +28,9 @@ def build(architecture: str, outputs: int) -> nn.Module:
 def _torchvision(name: str, outputs: int) -> nn.Module:
     """A classifier of torchvision.
 
-    DenseNet ends with a function, which hooks cannot see: the module behind its last layer makes the activation that
-    the head looks at one of the network's layers. Auxiliary heads serve only training and are left out.
+    DenseNet ends with a function, which hooks cannot see: the modules behind its last layer make the activation that
+    the head looks at one of the network's layers; the function works in place, on a copy. Auxiliary heads serve only
+    training and are left out.
     """
     from torch import nn
 
@@ -41,6 +42,7 @@ def _torchvision(name: str, outputs: int) -> nn.Module:
     network: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **auxiliary)
     if isinstance(network, models.DenseNet):
         network.features.add_module("relu5", nn.ReLU())
+        network.features.relu5.register_forward_hook(lambda _module, _inputs, output: output.clone())
     return network
 
 
