@@ -233,9 +233,27 @@ def test_train_passes_on_what_was_asked(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(
         run, "train", lambda id, data, **rest: asked.update(id=id, data=data, **rest) or Path("card.toml")
     )
-    assert main(["train", "xray-mobilenetv2", "--data", str(tmp_path), "--seed", "3"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "xray-mobilenetv2",
+                "--data",
+                str(tmp_path),
+                "--seed",
+                "3",
+                "--classes",
+                "normal",
+                "opacity",
+                "--uncertain",
+                "ones",
+            ]
+        )
+        == 0
+    )
     assert asked == {
         "id": "xray-mobilenetv2", "data": tmp_path, "seed": 3, "out": Path("weights"), "initial": None, "epochs": None,
+        "classes": ("normal", "opacity"), "options": {"uncertain": "ones"},
     }  # fmt: skip
     assert "card.toml" in lines(capsys)[0][0]
 

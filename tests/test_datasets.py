@@ -221,8 +221,8 @@ def adults(folder: Path) -> dict[str, Known]:
         "62.jpg,No_findings,No Finding,62,55,F,PA,,,",
     )
     answers: dict[str, Known] = {
-        "chest_xray_adults/images/61.jpg": ("lung opacity", "nih-61", "held-out", ""),
-        "chest_xray_adults/images/62.jpg": ("", "nih-62", "held-out", ""),
+        "chest_xray_adults/images/61.jpg": ("lung opacity", "nih-61", part_of("nih-61"), ""),
+        "chest_xray_adults/images/62.jpg": ("", "nih-62", part_of("nih-62"), ""),
     }
     files(folder, *answers)
     return answers

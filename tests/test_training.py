@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import hashlib
 import threading
@@ -16,8 +17,12 @@ import torch
 from torch import nn
 
 from xai_panel.models.frontends import LogMel, RadiographImage
+from xai_panel.models.spectra import ConstantQ, Waveform
 from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
+from xai_panel.training.datasets import DatasetError
+from xai_panel.training.learners import KerasLearner, Learner, TorchLearner, loss_of
 from xai_panel.training.splits import part_of, split
+from xai_panel.training.task import Source
 
 
 def speech_like(seconds: float = 1.5, rate: int = 16_000) -> np.ndarray:
@@ -27,6 +32,11 @@ def speech_like(seconds: float = 1.5, rate: int = 16_000) -> np.ndarray:
     wave = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 20))
     wave = wave * (np.sin(2 * np.pi * 3 * time) > -0.3) + 0.01 * rng.standard_normal(time.size)
     return (0.1 * wave).astype(np.float32)
+
+
+def recording(value: int, generator: str) -> recordings.Recording:
+    wave = (speech_like() * 32767).astype(np.int16)
+    return recordings.Recording(wave, generator, "LibriSpeech", f"s{value}", "train")
 
 
 class TestFigures:
@@ -93,17 +103,41 @@ class TestAugmentation:
         assert all(np.isfinite(o).all() and np.abs(o).max() <= 1.3 and o.size >= 0.2 * wave.size for o in outcomes)
         assert len({o.size for o in outcomes}) > 5
 
-    def test_batches_pair_each_recording_with_its_own_copy(self) -> None:
-        def recording(value: int, generator: str) -> recordings.Recording:
-            wave = (speech_like() * 32767).astype(np.int16)
-            return recordings.Recording(wave, generator, "LibriSpeech", f"s{value}", "train")
-
-        pairs = [(recording(k, ""), [recording(k, name) for name in recordings.SHARES]) for k in range(4)]
-        batches = list(recordings.epoch_batches(pairs, LogMel(), 4, 1, np.random.default_rng(0)))
+    @pytest.mark.parametrize(
+        ("frontend", "shape"),
+        [
+            (LogMel(), (3, 224, 224)),
+            (LogMel(bands=40, frames=32, mean=[0.5], std=[0.25]), (1, 40, 32)),
+            (Waveform(samples=16_000), (16_000,)),
+            (ConstantQ(frames=20), (432, 20)),
+        ],
+    )
+    def test_batches_pair_each_recording_with_its_own_copy(self, frontend, shape) -> None:
+        everything = [recording(k, name) for name in ("", *recordings.SHARES) for k in range(4)]
+        pairs = list(recordings.own_copies(everything, 2, np.random.default_rng(0)))
+        assert [a.generator for a, _ in pairs] == [""] * 8 and all(b.generator for _, b in pairs)
+        assert all(a.speaker == b.speaker for a, b in pairs)
+        batches = list(recordings.epoch_batches(pairs, frontend, 16_000, 8, np.random.default_rng(0)))
         assert len(batches) == 2
         for inputs, labels in batches:
-            assert inputs.shape == (4, 3, 224, 224)
-            assert labels.tolist() == [0, 1, 0, 1]
+            assert inputs.shape == (8, *shape) and inputs.isfinite().all()
+            assert labels.tolist() == [0, 1] * 4
+
+    def test_published_pairs_have_both_classes_and_no_recording_twice(self) -> None:
+        bona_fide, spoofed = [recording(k, "") for k in range(3)], [recording(k, "tts") for k in range(7)]
+        pairs = list(recordings.drawn_pairs(bona_fide, spoofed, np.random.default_rng(0)))
+        assert sorted(a.speaker for a, _ in pairs) == ["s0", "s1", "s2"]
+        assert len({b.speaker for _, b in pairs}) == 3 and all(b.label for _, b in pairs)
+
+    def test_an_epoch_has_both_answers_of_each_finding_alike(self) -> None:
+        unknown = np.nan
+        labels = np.array([[0, unknown]] * 6 + [[1, unknown]] * 20 + [[unknown, 0]] * 2 + [[unknown, 1]] * 2)
+        images = radiographs.Radiographs(
+            np.zeros((30, 8, 8), np.uint8), labels.astype(np.float32), np.full(30, ""), np.full(30, "")
+        )
+        seen = labels[radiographs.epoch_order(images, np.random.default_rng(0))]
+        assert [int((seen[:, 0] == k).sum()) for k in (0, 1)] == [6, 6]
+        assert [int((seen[:, 1] == k).sum()) for k in (0, 1)] == [6, 6]  # two of each, three times
 
     def test_radiographs_stay_radiographs(self) -> None:
         rng = np.random.default_rng(0)
@@ -122,29 +156,50 @@ class TestAugmentation:
         assert float((spread.sum(dim=0) * offsets**2).sum()) == pytest.approx(4.0, rel=0.02)
 
 
+def torch_learner(outputs: int) -> TorchLearner:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, outputs))
+    return TorchLearner(network, 1e-4, 0.05)
+
+
+def keras_learner(outputs: int) -> KerasLearner:
+    keras = pytest.importorskip("tensorflow", reason="the extra «tensorflow» trains Keras models").keras
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((2, 2, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(inputs)))
+    x = keras.layers.Softmax()(keras.layers.Dense(outputs)(x))
+    return KerasLearner(keras.Model(inputs, x), 1e-4, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("made", "outputs"),
+    [(torch_learner, 2), (torch_learner, 1), (keras_learner, 2)],
+    ids=["PyTorch", "one logit", "Keras"],
+)
 class TestFit:
     @staticmethod
-    def run(checkpoint: Path, epochs: int, data: tuple[torch.Tensor, torch.Tensor]) -> tuple[nn.Module, dict]:
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 2))
-        inputs, labels = data
-
-        def batches(rng: np.random.Generator):
-            for index in rng.permutation(64).reshape(8, 8):
-                yield inputs[index], labels[index]
-
-        def validate(net: nn.Module):
-            return fit.predict(net, lambda a, b: inputs[a:b], 64), labels.numpy()
-
-        schedule = fit.Schedule(epochs=epochs, batches=8, learning_rate=1e-2, patience=10)
-        return network, fit.fit(network, batches, validate, schedule, checkpoint)
-
-    def test_a_training_that_was_killed_goes_on_as_if_nothing_had_happened(self, tmp_path: Path, monkeypatch) -> None:
+    def run(learner: Learner, checkpoint: Path, epochs: int) -> dict:
         rng = np.random.default_rng(0)
         inputs = torch.from_numpy(rng.standard_normal((64, 3, 2, 2)).astype(np.float32))
         labels = (inputs.sum(dim=(1, 2, 3)) > 0).long()
-        whole, state = self.run(tmp_path / "whole.pt", 4, (inputs, labels))
-        assert state["history"][-1]["validation_auroc"] > state["history"][0]["validation_auroc"]
+
+        def batches(epoch: int, rng: np.random.Generator):
+            for index in rng.permutation(64).reshape(8, 8):
+                yield inputs[index], labels[index]
+
+        def validate():
+            logits = learner.logits(inputs)
+            return [(np.concatenate([-logits, logits], axis=1) if logits.shape[1] == 1 else logits, labels.numpy())]
+
+        schedule = fit.Schedule(epochs=epochs, batches=8, learning_rate=1e-2, patience=10)
+        return fit.fit(learner, batches, validate, schedule, checkpoint)
+
+    def test_a_training_that_was_killed_goes_on_as_if_nothing_had_happened(
+        self, made, outputs, tmp_path: Path, monkeypatch
+    ) -> None:
+        whole = made(outputs)
+        state = self.run(whole, tmp_path / "whole.pt", 4)
+        assert state["history"][-1]["validation_auroc"] > max(0.8, state["history"][0]["validation_auroc"] - 0.01)
 
         real, calls = fit.auroc, []
 
@@ -156,12 +211,30 @@ class TestFit:
 
         monkeypatch.setattr(fit, "auroc", dies)
         with pytest.raises(KeyboardInterrupt):
-            self.run(tmp_path / "cut.pt", 4, (inputs, labels))
+            self.run(made(outputs), tmp_path / "cut.pt", 4)
         monkeypatch.setattr(fit, "auroc", real)
-        resumed, after = self.run(tmp_path / "cut.pt", 4, (inputs, labels))
+        resumed = made(outputs)
+        after = self.run(resumed, tmp_path / "cut.pt", 4)
         assert [h["epoch"] for h in after["history"]] == [1, 2, 3, 4]
-        for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        for a, b in zip(whole.weights().values(), resumed.weights().values(), strict=True):
             torch.testing.assert_close(a, b)
+
+
+class TestLoss:
+    def test_two_classes_and_one_logit_are_the_same_loss(self) -> None:
+        logits, labels = torch.tensor([[0.3], [-1.2], [2.0]]), torch.tensor([1, 0, 0])
+        for smoothing in (0.0, 0.1):
+            one = loss_of(logits, labels, smoothing)
+            two = loss_of(torch.cat([-logits / 2, logits / 2], dim=1), labels, smoothing)
+            torch.testing.assert_close(one, two)
+
+    def test_findings_that_are_not_known_do_not_count(self) -> None:
+        known, unknown = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, float("nan")]])
+        logits = torch.tensor([[0.5, 3.0]], requires_grad=True)
+        loss = loss_of(logits, unknown, 0.0)
+        torch.testing.assert_close(loss, loss_of(logits[:, :1], known[:, 0], 0.0))
+        loss.backward()
+        assert logits.grad[0, 1] == 0 and logits.grad[0, 0] < 0
 
 
 class TestImageNetStart:
@@ -282,6 +355,121 @@ def test_training_writes_a_card_that_loads_and_predicts(shared_data: Path, tmp_p
     assert prediction.probabilities.sum() == pytest.approx(1.0)
 
 
+@pytest.fixture
+def small_networks(monkeypatch) -> None:
+    """The recipes as they are, but short windows and small networks."""
+    from xai_panel.training import recipes
+
+    small = {"kind": "log-mel", "bands": 32, "frames": 32, "mean": [0.5], "std": [0.25]}
+    for id, changes in {
+        "audio-custom-cnn": {"frontend": small, "learning_rate": 5e-3},
+        "audio-for-keras": {"frontend": small, "learning_rate": 5e-3},
+        "audio-inc-tssdnet": {"frontend": {"kind": "waveform", "samples": 4000}, "piece": 0.5},
+        "xray-xrv-densenet121": {"frontend": {"kind": "radiograph", "size": 64, "mean": [0.5], "std": [0.5]}},
+    }.items():
+        monkeypatch.setitem(recipes.RECIPES, id, dataclasses.replace(recipes.RECIPES[id], **changes))
+
+
+class TestPublishedDataSets:
+    """The whole command on a tiny folder of a published layout: data, split, weights, card, prediction."""
+
+    @pytest.mark.parametrize("id", ["audio-custom-cnn", "audio-for-keras", "audio-inc-tssdnet"])
+    def test_fake_or_real(self, id: str, small_networks, tmp_path: Path) -> None:
+        import soundfile
+
+        from xai_panel.models import registry
+        from xai_panel.models.card import read_card
+        from xai_panel.signals.audio import read_audio
+        from xai_panel.training.recipes import RECIPES
+        from xai_panel.training.run import train
+
+        if RECIPES[id].framework == "tensorflow":
+            pytest.importorskip("tensorflow", reason="the extra «tensorflow» trains Keras models")
+        rng = np.random.default_rng(0)
+        root = tmp_path / "for-norm"
+        for part, count in (("training", 34), ("validation", 6), ("testing", 6)):
+            for label in ("real", "fake"):
+                (root / part / label).mkdir(parents=True)
+                for k in range(count):
+                    wave = speech_like(0.6) if label == "real" else 0.05 * rng.standard_normal(9600)
+                    soundfile.write(root / part / label / f"file{k}.wav", wave, 16_000)
+        path = train(id, root, out=tmp_path / "weights", epochs=2)
+        card = read_card(path)
+        assert card.id == f"{id}-fake-or-real" and "fake-or-real" in card.caveat
+        figures = card.metrics["fake-or-real, held-out part"]
+        assert figures["positives"] == figures["negatives"] == 6 and 0 <= figures["auroc"] <= 1
+        prediction = registry._load(card, path.parent).predict(read_audio(root / "testing" / "fake" / "file0.wav"))
+        assert prediction.labels == ("bona fide", "spoof") and prediction.probabilities.sum() == pytest.approx(1.0)
+        with pytest.raises(DatasetError, match="radiograph"):
+            train("xray-alexnet", root, out=tmp_path / "weights", epochs=1)
+
+    def test_findings_and_classes_of_radiographs(self, small_networks, tmp_path: Path) -> None:
+        from PIL import Image
+
+        from xai_panel.models import registry
+        from xai_panel.models.card import read_card
+        from xai_panel.signals.radiograph import read_radiograph
+        from xai_panel.training.datasets.chexpert import FINDINGS as CHEXPERT
+        from xai_panel.training.run import train
+
+        rng = np.random.default_rng(0)
+        root = tmp_path / "CheXpert-v1.0-small"
+        header = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", *CHEXPERT]
+        (_made(root / "valid.csv")).write_text(",".join(header) + "\n", encoding="utf-8")
+        with open(root / "train.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for k in range(90):
+                inside = f"train/patient{k:05}/study1/view1_frontal.jpg"
+                Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(_made(root / inside))
+                values = {"Edema": k % 2, "Pleural Effusion": (k // 2) % 2, "Support Devices": 1}
+                row = [values.get(name, "") for name in CHEXPERT]
+                writer.writerow([f"CheXpert-v1.0-small/{inside}", "Male", 50, "Frontal", "AP", "", *row])
+        with pytest.raises(DatasetError, match="no policy for uncertain findings"):
+            train("xray-xrv-densenet121", root, out=tmp_path / "weights", initial=_weights(tmp_path))
+        path = train(
+            "xray-xrv-densenet121",
+            root,
+            out=tmp_path / "weights",
+            initial=_weights(tmp_path),
+            epochs=1,
+            options={"uncertain": "ones"},
+        )
+        card = read_card(path)
+        assert card.labels == ("Edema", "Effusion") and card.outputs == (4, 7) and card.multi_label
+        assert set(card.metrics) == {f"{name}: chexpert-small, held-out part" for name in card.labels}
+        assert "--uncertain ones" in card.training["command"]
+        image = read_radiograph(root / "train/patient00001/study1/view1_frontal.jpg")
+        prediction = registry._load(card, path.parent).predict(image)
+        assert prediction.logits.shape == (2,)
+
+    def test_more_than_two_classes_have_to_be_chosen_from(self) -> None:
+        source = Source(Path("rsna"), Path("."), classes=None)
+        labels = {"normal", "lung opacity", "no lung opacity / not normal", ""}
+        with pytest.raises(DatasetError, match="--classes NEGATIVE POSITIVE"):
+            source.two_classes(labels)
+        chosen = dataclasses.replace(source, classes=("normal", "lung opacity"))
+        assert chosen.two_classes(labels) == ("normal", "lung opacity")
+        assert source.two_classes({"spoof", "bona fide"}) == ("bona fide", "spoof")
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _weights(folder: Path) -> Path:
+    """A DenseNet121 of three channels to start from."""
+    from safetensors.torch import save_file
+
+    from xai_panel.models.architectures import build
+
+    path = folder / "start.safetensors"
+    torch.manual_seed(0)
+    save_file(build("torchvision:densenet121", 2).state_dict(), path)
+    return path
+
+
 def test_a_wrong_folder_or_id_is_named(tmp_path: Path) -> None:
     from xai_panel.training.run import train
 
@@ -289,6 +477,8 @@ def test_a_wrong_folder_or_id_is_named(tmp_path: Path) -> None:
         train("xray-oracle", tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         train("xray-mobilenetv2", tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="xai-panel train xray-densenet121"):
+        train("xray-xrv-densenet121", tmp_path, out=tmp_path)
     with pytest.raises(FileNotFoundError, match="mobilenet_v2"):
         train("xray-mobilenetv2", tmp_path, initial=tmp_path / "none.tflite")
 

@@ -125,7 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder with the data sets")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--out", type=Path, default=Path("weights"), metavar="DIR", help="default: weights")
-    train.add_argument("--initial", type=Path, metavar="FILE", help="ImageNet checkpoint (default: downloaded)")
+    train.add_argument("--initial", type=Path, metavar="FILE", help="weights to start from (default: the recipe's)")
+    train.add_argument(
+        "--classes", nargs=2, metavar=("NEGATIVE", "POSITIVE"), help="of a published data set with more than two labels"
+    )
+    train.add_argument(
+        "--uncertain", choices=("zeros", "ones", "ignore"), help="what CheXpert's uncertain findings become"
+    )
     train.add_argument("--epochs", type=int, metavar="N", help="default: as the shipped weights were made")
     train.set_defaults(command=_train)
     return parser
@@ -589,6 +595,8 @@ def _train(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             initial=arguments.initial,
             epochs=arguments.epochs,
+            classes=tuple(arguments.classes) if arguments.classes else None,
+            options={"uncertain": arguments.uncertain} if arguments.uncertain else {},
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -40,10 +40,15 @@ def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
     """Temperature with the smallest negative log-likelihood (Guo et al. 2017)."""
 
     def loss(log_temperature: float) -> float:
-        chosen = probabilities(logits, float(np.exp(log_temperature)))[np.arange(labels.size), labels]
-        return float(-np.log(chosen + 1e-12).mean())
+        return likelihood_loss(logits, labels, float(np.exp(log_temperature)))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+
+
+def likelihood_loss(logits: Floats, labels: NDArray[np.integer], temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood of the labels (n,) under logits (n, classes)."""
+    chosen = probabilities(logits, temperature)[np.arange(labels.size), labels]
+    return float(-np.log(chosen + 1e-12).mean())
 
 
 def calibration_error(probability: Floats, positive: NDArray[np.bool_], bins: int = 10) -> float:

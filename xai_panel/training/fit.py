@@ -1,4 +1,4 @@
-"""One training loop for every PyTorch classifier: the best validation epoch is kept, a killed run goes on."""
+"""One training loop for every classifier: the best validation epoch is kept, a killed run goes on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from tqdm import tqdm
 
-from xai_panel.training.evaluate import auroc
+from xai_panel.training.evaluate import auroc, likelihood_loss
+from xai_panel.training.learners import Learner, device
 
-Batches = Callable[[np.random.Generator], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+Batches = Callable[[int, np.random.Generator], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+Judged = tuple[NDArray[np.floating], NDArray[np.integer]]  # logits (n, 2) and labels (n,)
 
 
 @dataclass(frozen=True)
@@ -27,91 +28,54 @@ class Schedule:
     epochs: int
     batches: int
     learning_rate: float = 5e-4
-    weight_decay: float = 1e-4
     patience: int = 5
-    label_smoothing: float = 0.05
 
-
-def device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def fast_precision() -> bool:
-    """Whether bfloat16 is computed by the hardware here."""
-    return bool(torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def predict(network: nn.Module, inputs: Callable[[int, int], torch.Tensor], count: int, batch: int = 64) -> Any:
-    """Logits (count, classes) of `inputs(first, last)`, in evaluation mode, float32."""
-    network.eval()
-    where = device()
-    answers = []
-    with torch.inference_mode():
-        for first in range(0, count, batch):
-            piece = inputs(first, min(first + batch, count)).to(where, memory_format=torch.channels_last)
-            answers.append(network(piece).float().cpu().numpy())
-    return np.concatenate(answers)
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: half an epoch of linear warm-up, then half a cosine down to 0."""
+        warmup = max(1, self.batches // 2)
+        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, step / (self.epochs * self.batches))))
+        return self.learning_rate * min(1.0, (step + 1) / warmup) * falling
 
 
 def fit(
-    network: nn.Module,
+    learner: Learner,
     batches: Batches,
-    validate: Callable[[nn.Module], tuple[NDArray[Any], NDArray[Any]]],
+    validate: Callable[[], list[Judged]],
     schedule: Schedule,
     checkpoint: Path,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Train `network` in place and leave it with the weights of its best validation epoch.
+    """Train a network in place and leave it with the weights of its best validation epoch.
 
-    batches: yields inputs (n, c, h, w) and labels (n,) of one epoch; validate: returns logits and labels of the
-    validation part. `checkpoint` is written after every epoch and read back when it exists. Returns the history.
+    batches: of an epoch, yields inputs (n, …) and labels, see `Learner`; validate: logits and labels of the validation
+    part, once for each finding; their mean decides. `checkpoint` is written after every epoch and read back when it
+    exists. Returns the history.
     """
-    where = device()
-    network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    total = schedule.epochs * schedule.batches
-    warmup = max(1, schedule.batches // 2)
-
-    def rate(step: int) -> float:
-        return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
-
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    state: dict[str, Any] = {"epoch": 0, "best": -1.0, "best_epoch": -1, "weights": None, "history": [], "seconds": 0.0}
+    state: dict[str, Any] = {"epoch": 0, "step": 0, "best": -1.0, "best_epoch": -1, "history": [], "seconds": 0.0}
+    best = learner.weights()
     if checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location=where, weights_only=True)
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scheduler.load_state_dict(saved["scheduler"])
-        state = saved["state"]
+        saved = torch.load(checkpoint, map_location=device(), weights_only=True)
+        learner.set_weights(saved["weights"])
+        learner.set_optimizer(saved["optimizer"])
+        state, best = saved["state"], saved["best"]
     while state["epoch"] < schedule.epochs and state["epoch"] - state["best_epoch"] <= schedule.patience:
         epoch, started = state["epoch"], time.monotonic()
         torch.manual_seed(seed * 1000 + epoch)
-        network.train()
         losses = []
         bar = tqdm(
-            batches(np.random.default_rng([seed, epoch])),
+            batches(epoch, np.random.default_rng([seed, epoch])),
             total=schedule.batches,
             desc=f"epoch {epoch + 1}/{schedule.epochs}",
             unit="batch",
             mininterval=5,
         )
         for inputs, labels in bar:
-            inputs = inputs.to(where, memory_format=torch.channels_last)
-            with torch.autocast(where.type, torch.bfloat16, enabled=fast_precision()):
-                logits = network(inputs)
-            loss = nn.functional.cross_entropy(
-                logits.float(), labels.to(where), label_smoothing=schedule.label_smoothing
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
-            losses.append(float(loss.detach()))
+            losses.append(learner.step(inputs, labels, schedule.rate(state["step"])))
+            state["step"] += 1
             bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
-        logits, labels = validate(network)
-        score = auroc(logits[:, 1] - logits[:, 0], labels == 1)
-        nll = float(nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
+        judged = validate()
+        score = float(np.mean([auroc(logits[:, 1] - logits[:, 0], labels == 1) for logits, labels in judged]))
+        nll = float(np.mean([likelihood_loss(logits, labels) for logits, labels in judged]))
         state["history"].append(
             {"epoch": epoch + 1, "loss": float(np.mean(losses)), "validation_auroc": score, "validation_nll": nll}
         )
@@ -119,21 +83,14 @@ def fit(
         merit = score - 0.01 * nll  # several epochs reach the same AUROC; the surer one is kept
         if merit > state["best"]:
             state["best"], state["best_epoch"] = merit, epoch
-            state["weights"] = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+            best = learner.weights()
         state["epoch"] = epoch + 1
         state["seconds"] += time.monotonic() - started
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = checkpoint.with_suffix(".part")
         torch.save(
-            {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "state": state,
-            },
-            partial,
+            {"weights": learner.weights(), "optimizer": learner.optimizer(), "state": state, "best": best}, partial
         )
         partial.replace(checkpoint)
-    network.load_state_dict(state["weights"])
-    network.to("cpu")
+    learner.set_weights(best)
     return state

@@ -22,41 +22,60 @@ from xai_panel.training import datasets
 
 @dataclass(frozen=True)
 class Radiographs:
-    """Features (n, 224, 224) as uint8 (0…255 for 0…1), labels (n,), patients (n,), parts (n,)."""
+    """Features (n, 224, 224) as uint8 (0…255 for 0…1), patients (n,), parts (n,).
+
+    labels: (n, findings) of 1, 0 and NaN, «not known».
+    """
 
     features: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.float32]
     patients: NDArray[np.str_]
     parts: NDArray[np.str_]
 
     def select(self, keep: NDArray[np.bool_]) -> Radiographs:
         return Radiographs(self.features[keep], self.labels[keep], self.patients[keep], self.parts[keep])
 
-
-def _features(paths: list[Path], frontend: RadiographImage, title: str) -> NDArray[np.uint8]:
-    values = np.empty((len(paths), *frontend.shape), dtype=np.uint8)
-    for k, path in enumerate(tqdm(paths, desc=title, unit="image", mininterval=2)):
-        values[k] = np.round(frontend.features(read_radiograph(path)).values * 255)
-    return values
+    def part(self, name: str) -> Radiographs:
+        """Those of one part of the split."""
+        return self.select(self.parts == name)
 
 
 def children(data: Path, frontend: RadiographImage, seed: int) -> Radiographs:
     """Radiographs of children, normal (0) or pneumonia (1), split by patient."""
-    return _labelled(datasets.read(data, "chest-xray-children", seed=seed), "pneumonia", frontend, "children")
+    return _two(datasets.read(data, "chest-xray-children", seed=seed), ["normal", "pneumonia"], frontend)
 
 
-def adults(data: Path, frontend: RadiographImage) -> Radiographs:
-    """Adults whose radiograph the RSNA radiologists called Normal (0) or Lung Opacity (1); for testing only."""
-    items = [item for item in datasets.read(data, "chest-xray-adults") if item.label in ("normal", "lung opacity")]
-    return _labelled(items, "lung opacity", frontend, "adults")
+def adults(data: Path, frontend: RadiographImage, seed: int) -> Radiographs:
+    """Adults whose radiograph the RSNA radiologists called Normal (0) or Lung Opacity (1), split by patient."""
+    return _two(datasets.read(data, "chest-xray-adults", seed=seed), ["normal", "lung opacity"], frontend)
 
 
-def _labelled(items: list[datasets.Item], positive: str, frontend: RadiographImage, title: str) -> Radiographs:
+def _two(items: list[datasets.Item], classes: list[str], frontend: RadiographImage) -> Radiographs:
+    known = [item for item in items if item.label in classes]
+    labels = np.array([[classes.index(item.label)] for item in known], dtype=np.float32)
+    return read(known, labels, frontend)
+
+
+def read(items: list[datasets.Item], labels: NDArray[np.float32], frontend: RadiographImage) -> Radiographs:
+    """The radiographs of these items, with labels (n, findings) of 1, 0 and NaN, «not known»."""
+    features = np.empty((len(items), *frontend.shape), dtype=np.uint8)
+    for k, item in enumerate(tqdm(items, desc="radiographs", unit="image", mininterval=2)):
+        features[k] = np.round(frontend.features(read_radiograph(item.path)).values * 255)
+    groups, parts = np.array([item.group for item in items]), np.array([item.part for item in items])
+    return Radiographs(features, labels, groups, parts)
+
+
+def findings(sources: dict[int, Radiographs], outputs: int) -> Radiographs:
+    """The finding of each source as the output of its number; not known of the other sources' radiographs."""
+    labels = []
+    for output, source in sources.items():
+        labels.append(np.full((len(source.labels), outputs), np.nan, dtype=np.float32))
+        labels[-1][:, output] = source.labels[:, 0]
     return Radiographs(
-        _features([item.path for item in items], frontend, title),
-        np.array([int(item.label == positive) for item in items]),
-        np.array([item.group for item in items]),
-        np.array([item.part for item in items]),
+        np.concatenate([source.features for source in sources.values()]),
+        np.concatenate(labels),
+        np.concatenate([source.patients for source in sources.values()]),
+        np.concatenate([source.parts for source in sources.values()]),
     )
 
 
@@ -101,20 +120,39 @@ def augment(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def epoch_batches(
-    train: Radiographs, frontend: RadiographImage, per_class: int, batch: int, rng: np.random.Generator
+    train: Radiographs, frontend: RadiographImage, batch: int, shrink: int, rng: np.random.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (n, 3, h, w) with labels (n,): as many normal as abnormal images, drawn anew every epoch."""
-    order = np.concatenate(
-        [rng.choice(np.flatnonzero(train.labels == label), per_class, replace=False) for label in (0, 1)]
-    )
-    rng.shuffle(order)
+    """Batches of inputs (n, channels, h, w) with labels (n,), or (n, findings) of several, drawn anew every epoch.
+
+    shrink: the images have this fraction of their height and width.
+    """
+    order = epoch_order(train, rng)
+    labels = torch.from_numpy(train.labels)
     for first in range(0, order.size - batch + 1, batch):
         index = order[first : first + batch]
         features = augment(torch.from_numpy(train.features[index]).float() / 255, rng)
-        yield model_input(features, frontend), torch.from_numpy(train.labels[index])
+        if shrink > 1:
+            features = torch.nn.functional.avg_pool2d(features[:, None], shrink)[:, 0]
+        yield model_input(features, frontend), labels[index] if labels.shape[1] > 1 else labels[index, 0].long()
+
+
+def epoch_order(train: Radiographs, rng: np.random.Generator, most: int = 4) -> NDArray[np.int64]:
+    """Indices of one epoch: as many of 1 as of 0 of each finding, rare findings up to `most` times."""
+    classes = [[np.flatnonzero(column == label) for label in (0, 1)] for column in train.labels.T]
+    counts = [min(len(members) for members in both) for both in classes]
+    drawn = [
+        rng.choice(members, count, replace=False)
+        for both, count in zip(classes, counts, strict=True)
+        if count
+        for _ in range(min(most, max(counts) // count))
+        for members in both
+    ]
+    order = np.concatenate(drawn)
+    rng.shuffle(order)
+    return order
 
 
 def model_input(features: torch.Tensor, frontend: RadiographImage) -> torch.Tensor:
-    """Network input (n, 3, h, w) of features (n, h, w)."""
+    """Network input (n, channels, h, w) of features (n, h, w)."""
     stacked: torch.Tensor = frontend.to_input(features, lambda channels: torch.stack(list(channels), dim=1))
     return stacked.contiguous(memory_format=torch.channels_last)

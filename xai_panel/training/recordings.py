@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from xai_panel.models.frontends import LogMel, cut
+from xai_panel.models.frontends import FrontEnd, cut
 from xai_panel.signals import vocoders
 from xai_panel.signals.audio import read_audio, resample
 from xai_panel.training import datasets
@@ -33,22 +34,39 @@ SHARES = {
     "world": 0.125,
 }
 TRAINED_VOCODERS = tuple(SHARES)
+WIDEST = (30 / 224, 40 / 224)  # masked band and stretch, share of the axis
 HELD_OUT_VOCODERS = ("channel", "harmonic-noise", "lpc10")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One 16 kHz waveform with what is known about it; `generator` is "" for bona fide speech."""
+    """One recording with what is known about it; `generator` is "" for bona fide speech.
 
-    waveform: NDArray[np.int16]
+    samples: int16, or what reads them.
+    """
+
+    samples: NDArray[np.int16] | Callable[[], NDArray[np.int16]]
     generator: str
     corpus: str
     speaker: str
     part: str
 
     @property
+    def waveform(self) -> NDArray[np.int16]:
+        return self.samples() if callable(self.samples) else self.samples
+
+    @property
     def label(self) -> int:
         return int(self.generator != "")
+
+
+def of_item(item: datasets.Item, spoofed: bool, sampling_rate: int) -> Recording:
+    """A recording of a published data set, read each time when it is heard: there may be more than memory holds."""
+
+    def read() -> NDArray[np.int16]:
+        return _integer(resample(read_audio(item.path), sampling_rate).values)
+
+    return Recording(read, (item.generator or item.label) if spoofed else "", item.corpus, item.group, item.part)
 
 
 def _integer(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -62,8 +80,8 @@ def recordings(data: Path, cache: Path, sampling_rate: int, seed: int) -> list[R
     """
     originals: list[Recording] = []
     for item in tqdm(datasets.read(data, "speech", seed=seed), desc="recordings", unit="file", mininterval=2):
-        wave = resample(read_audio(item.path), sampling_rate).values
-        originals.append(Recording(_integer(wave), item.generator, item.corpus, item.group, item.part))
+        wave = _integer(resample(read_audio(item.path), sampling_rate).values)
+        originals.append(Recording(wave, item.generator, item.corpus, item.group, item.part))
     sources = [r for r in originals if not r.generator]
     copies: list[Recording] = []
     code = zlib.crc32(inspect.getsource(vocoders).encode())
@@ -86,13 +104,13 @@ def recordings(data: Path, cache: Path, sampling_rate: int, seed: int) -> list[R
     return originals + copies
 
 
-def windows_of(waveform: NDArray[np.floating], frontend: LogMel) -> list[NDArray[np.float32]]:
-    """The model windows (bands, frames) of a 16 kHz waveform, as `Classifier.predict` hears them."""
+def windows_of(waveform: NDArray[np.floating], frontend: FrontEnd, sampling_rate: int) -> list[NDArray[Any]]:
+    """The model windows (H, W) of a waveform, as `Classifier.predict` hears them."""
     signal = xr.DataArray(
         waveform.astype(np.float32),
         dims="time",
-        coords={"time": np.arange(waveform.size) / frontend.sampling_rate},
-        attrs={"sampling_rate": float(frontend.sampling_rate), "modality": "audio"},
+        coords={"time": np.arange(waveform.size) / sampling_rate},
+        attrs={"sampling_rate": float(sampling_rate), "modality": "audio"},
     )
     values = frontend.features(signal).values
     return [cut(values, window, frontend) for window in frontend.windows(values.shape[-1])]
@@ -157,13 +175,13 @@ def _lossy(wave: NDArray[np.floating], sampling_rate: int, rng: np.random.Genera
     return decoded[: wave.size]
 
 
-def mask(features: NDArray[np.float32], frontend: LogMel, rng: np.random.Generator) -> NDArray[np.float32]:
-    """SpecAugment (Park et al. 2019): up to two bands and two stretches set to the mean."""
+def mask(features: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """SpecAugment (Park et al. 2019): up to two bands and two stretches set to the mean, `WIDEST` of the axis."""
     values = features.copy()
-    for axis, most in ((0, 30), (1, 40)):
+    for axis, (size, widest) in enumerate(zip(values.shape, WIDEST, strict=True)):
         for _ in range(int(rng.integers(0, 3))):
-            width = int(rng.integers(1, most))
-            start = int(rng.integers(0, values.shape[axis] - width))
+            width = int(rng.integers(1, max(2, round(widest * size))))
+            start = int(rng.integers(0, size - width))
             index = [slice(None), slice(None)]
             index[axis] = slice(start, start + width)
             values[tuple(index)] = values.mean()
@@ -171,29 +189,58 @@ def mask(features: NDArray[np.float32], frontend: LogMel, rng: np.random.Generat
 
 
 def epoch_batches(
-    pairs: list[tuple[Recording, list[Recording]]], frontend: LogMel, batch: int, rounds: int, rng: np.random.Generator
+    pairs: Iterable[tuple[Recording, Recording]],
+    frontend: FrontEnd,
+    sampling_rate: int,
+    batch: int,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches (n, 3, bands, frames) with labels (n,); `pairs`: recordings, each with its copies in the order of SHARES.
+    """Batches of inputs (n, …) with labels (n,), 0 for bona fide speech; one window of each recording of a pair.
 
-    Each bona fide recording comes with one of its own copies in the same batch, so that speaker, words, room and
-    microphone are the same in both classes. One window of each is heard, from a random start.
+    The window begins at random. `pairs`: bona fide and spoofed recordings that are as alike as can be had.
     """
-    shares = list(SHARES.values())
-    order = [k for _ in range(rounds) for k in rng.permutation(len(pairs))]
-    for first in range(0, len(order) - batch // 2 + 1, batch // 2):
-        features, labels = [], []
-        for k in order[first : first + batch // 2]:
-            original, copies = pairs[k]
-            for recording in (original, copies[int(rng.choice(len(copies), p=shares))]):
-                wave = augment_waveform(recording.waveform / 32767.0, frontend.sampling_rate, rng)
-                features.append(mask(windows_of(wave, frontend)[0], frontend, rng))
-                labels.append(recording.label)
-        yield model_input(np.stack(features), frontend), torch.tensor(labels)
+    repeats = frontend.windows(1)[0].repeated
+    features, labels = [], []
+    for pair in pairs:
+        for recording in pair:
+            wave = augment_waveform(recording.waveform / 32767.0, sampling_rate, rng)
+            window = windows_of(wave, frontend, sampling_rate)[0]
+            if repeats:
+                window = np.take(window, np.arange(frontend.shape[1]), axis=1, mode="wrap")
+            features.append(mask(window, rng))
+            labels.append(recording.label)
+        if len(labels) >= batch:
+            yield model_input(np.stack(features), frontend), torch.tensor(labels)
+            features, labels = [], []
 
 
-def model_input(features: NDArray[np.float32], frontend: LogMel) -> torch.Tensor:
-    """Network input (n, channels, bands, frames) of features (n, bands, frames)."""
+def own_copies(
+    recordings: list[Recording], rounds: int, rng: np.random.Generator
+) -> Iterator[tuple[Recording, Recording]]:
+    """Each bona fide recording `rounds` times, with one of its own copies, drawn by `SHARES`.
+
+    Speaker, words, room and microphone are then the same in both classes.
+    """
+    originals = [r for r in recordings if not r.generator]
+    made = [[r for r in recordings if r.generator == name] for name in SHARES]
+    for k in [k for _ in range(rounds) for k in rng.permutation(len(originals))]:
+        chosen = int(rng.choice(len(made), p=list(SHARES.values())))
+        yield originals[k], made[chosen][k]
+
+
+def drawn_pairs(
+    bona_fide: list[Recording], spoofed: list[Recording], rng: np.random.Generator
+) -> Iterator[tuple[Recording, Recording]]:
+    """As many pairs as the smaller class has recordings, drawn anew each time."""
+    count = min(len(bona_fide), len(spoofed))
+    orders = (rng.permutation(len(members))[:count] for members in (bona_fide, spoofed))
+    for first, second in zip(*orders, strict=True):
+        yield bona_fide[first], spoofed[second]
+
+
+def model_input(features: NDArray[Any], frontend: FrontEnd) -> torch.Tensor:
+    """Network input (n, …) of features (n, H, W), channels first."""
     stacked: torch.Tensor = frontend.to_input(
         torch.from_numpy(features), lambda channels: torch.stack(list(channels), dim=1)
     )
-    return stacked.contiguous(memory_format=torch.channels_last)
+    return stacked.contiguous(memory_format=torch.channels_last) if stacked.ndim == 4 else stacked

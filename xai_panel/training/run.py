@@ -5,76 +5,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import platform
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from tqdm import tqdm
 
-from xai_panel.models.architectures import build
-from xai_panel.models.frontends import LogMel, RadiographImage
-from xai_panel.signals.vocoders import VOCODERS
-from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
-from xai_panel.training.cards import audio_card, radiograph_card
-from xai_panel.training.datasets.collected import TRAINED_CORPUS
+from xai_panel.models.state import read_state
+from xai_panel.training import evaluate, fit, imagenet
+from xai_panel.training.learners import Learner, TorchLearner, device
+from xai_panel.training.recipes import RECIPES
+from xai_panel.training.task import HeldOut, Recipe, Source
 
 HALF_TOLERANCE = 1e-2  # logit
-FEWEST = 5  # recordings of a generator that get a figure of their own
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """One test set: a name for the card, windows (first, last) → (n, 3, h, w), and of each item: label and group.
-
-    owners: index of the item that each window belongs to, ascending; an item's logits are the mean over its windows.
-    """
-
-    name: str
-    windows: Callable[[int, int], torch.Tensor]
-    owners: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    groups: NDArray[Any]
-
-    def logits(self, network: nn.Module) -> NDArray[np.float64]:
-        """Logits (items, classes)."""
-        answers = fit.predict(network, self.windows, self.owners.size).astype(np.float64)
-        first = np.searchsorted(self.owners, np.arange(self.labels.size))
-        return np.asarray(np.add.reduceat(answers, first) / np.bincount(self.owners)[:, None])
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one classifier is trained on."""
-
-    batches: fit.Batches
-    schedule: fit.Schedule
-    sample: torch.Tensor
-    validation: HeldOut
-    tests: list[HeldOut]
-    split: dict[str, str]
-    card: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one classifier is made: `task` reads the data; `imagenet`: it starts from MobileNetV2's ImageNet weights."""
-
-    task: Callable[[Recipe, Path, Path, int, int | None], Task]
-    title: str
-    architecture: str
-    epochs: int
-    learning_rate: float = 5e-4
-    imagenet: bool = False
-    frontend: dict[str, Any] = field(default_factory=dict)
-
-    def schedule(self, epochs: int | None, batches: int) -> fit.Schedule:
-        """Of `batches` an epoch; epochs None: the recipe's."""
-        return fit.Schedule(epochs or self.epochs, batches, self.learning_rate, patience=6)
+ROWS = 16  # windows that are answered at once
 
 
 def train(
@@ -84,13 +31,19 @@ def train(
     out: Path = Path("weights"),
     initial: Path | None = None,
     epochs: int | None = None,
+    classes: tuple[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Path:
     """Train classifier `id` and write its weights, card and split into `out`; returns the card's path.
 
-    initial: the published ImageNet MobileNetV2 (TFLite), for the classifiers that start from it; downloaded when not
-    given.
+    data: the folder with the collected samples that the shipped weights were trained on, or a published data set in any
+    of `datasets.LAYOUTS`; the card's id then ends with the data set's name.
+    initial: the weights that the recipe starts from, when it does: the published ImageNet MobileNetV2 (TFLite),
+    downloaded when not given, or those of another classifier, looked for in `out` when not given.
+    classes: labels of the negative and the positive class, where a data set has more than two; options: of its reader.
     Interrupted trainings go on where they were: the state is kept in `out/../.runs`. Raises `ValueError` for an unknown
-    id, `FileNotFoundError` when the data or the initial weights are not there, `OSError` when they do not come.
+    id, `DatasetError` for a folder that is no data set of the classifier's kind, `FileNotFoundError` when the data or
+    the initial weights are not there, `OSError` when they do not come.
     """
     if id not in RECIPES:
         raise ValueError(f"no recipe for {id!r}; there are: {', '.join(RECIPES)}")
@@ -99,205 +52,142 @@ def train(
     if not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; it has the data sets that the README names")
     runs = out.parent / ".runs"
-    if initial is not None and not Path(initial).is_file():
-        raise FileNotFoundError(f"{initial}: no such file; it should be {imagenet.FILE}")
-    started = time.monotonic()
+    source = Source(data, runs, seed, epochs, classes, options or {})
+    start = _start(recipe, out, runs, initial)
     torch.manual_seed(seed)
-    task = recipe.task(recipe, data, runs, seed, epochs)
-    network = build(task.card["architecture"], len(task.card["labels"]))
-    if recipe.imagenet:
-        imagenet.initialise(network, initial or imagenet.download(runs))
-        imagenet.restore_batch_norm(network, task.sample)
+    task = recipe.task(recipe, source)
+    asked, id = id, id + task.suffix
+    learner = recipe.learner()
+    if start is not None:
+        _begin(learner, recipe, start, task.sample)
 
-    def validate(net: nn.Module) -> tuple[NDArray[Any], NDArray[Any]]:
-        return task.validation.logits(net), task.validation.labels
+    def answers(tests: list[HeldOut], windows: int | None = None) -> dict[int, NDArray[np.float64]]:
+        items = sorted({k for test in tests for k in test.items.tolist()})
+        return _answers(learner, lambda k: task.inputs(k)[:windows], items)
 
-    state = fit.fit(network, task.batches, validate, task.schedule, runs / f"{id}-{seed}.pt", seed)
-    half, difference = _round_to_half(network, task.sample)
-    temperature = round(evaluate.fit_temperature(*validate(network)), 4)
+    def validate(windows: int | None = 1) -> list[fit.Judged]:
+        given = answers(task.validation, windows)  # one window each is enough to choose an epoch by
+        return [part.judged(given) for part in task.validation]
+
+    state = fit.fit(learner, task.batches, validate, task.schedule, runs / f"{id}-{seed}.pt", seed)
+    half, difference = _round_to_half(learner, task.sample)
+    judged = validate(windows=None)
+    temperature = round(
+        evaluate.fit_temperature(np.concatenate([j[0] for j in judged]), np.concatenate([j[1] for j in judged])), 4
+    )
+    given = answers(task.tests)
     metrics = {}
     for test in task.tests:
-        metrics[test.name] = evaluate.report(test.logits(network), test.labels, test.groups, temperature)
+        metrics[test.name] = evaluate.report(*test.judged(given), test.groups, temperature)
         print(f"{test.name}: {metrics[test.name]}", flush=True)
+    merits = [h["validation_auroc"] - 0.01 * h["validation_nll"] for h in state["history"]]
     training = {
         **task.card.pop("training"),
-        "command": f"xai-panel train {id} --data DIR --seed {seed}" + (f" --epochs {epochs}" if epochs else ""),
+        "command": " ".join(["xai-panel train", asked, "--data DIR --seed", str(seed), *_chosen(source)]),
         "seed": seed,
         "epochs": len(state["history"]),
-        "best_epoch": int(np.argmax([h["validation_auroc"] - 0.01 * h["validation_nll"] for h in state["history"]]))
-        + 1,
-        "hours": round(max(state["seconds"], time.monotonic() - started) / 3600, 2),
-        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {fit.device().type}",
+        "best_epoch": int(np.argmax(merits)) + 1,
+        "hours": round(state["seconds"] / 3600, 2),
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {device().type}",
         "precision": "float16" if half else "float32",
         "half_precision_logit_difference": difference,
     }
-    return _write(
-        id, network, out, {**task.card, "temperature": temperature, "training": training, "metrics": metrics}, task
-    )
+    card = {**task.card, "temperature": temperature, "training": training, "metrics": metrics}
+    return _write(id, learner, out, card, task.split)
 
 
-def _round_to_half(network: nn.Module, sample: torch.Tensor) -> tuple[bool, float]:
+def _chosen(source: Source) -> list[str]:
+    """The options of the command that made a source, as far as they were given."""
+    chosen = ["--epochs", str(source.epochs)] if source.epochs else []
+    chosen += ["--classes", *(f'"{name}"' for name in source.classes)] if source.classes else []
+    return chosen + [f"--{name} {value}" for name, value in source.options.items()]
+
+
+def _start(recipe: Recipe, out: Path, runs: Path, given: Path | None) -> Path | None:
+    """The file of the weights that a recipe starts from."""
+    if given is not None and not Path(given).is_file():
+        raise FileNotFoundError(f"{given}: no such file; it should be {imagenet.FILE} or another classifier's weights")
+    if recipe.initial == "imagenet":
+        return Path(given) if given else imagenet.download(runs)
+    if not recipe.initial:
+        return None
+    weights = Path(given) if given else out / f"{recipe.initial}.safetensors"
+    if not weights.is_file():
+        raise FileNotFoundError(f"{weights}: no such file; train it first: xai-panel train {recipe.initial}")
+    return weights
+
+
+def _begin(learner: Learner, recipe: Recipe, start: Path, sample: torch.Tensor) -> None:
+    """Start from given weights; layers that have another shape, the head, stay random."""
+    assert isinstance(learner, TorchLearner)
+    if recipe.initial == "imagenet":
+        imagenet.initialise(learner.network, start)
+        imagenet.restore_batch_norm(learner.network, sample.to(device()))
+        return
+    own, given = learner.weights(), read_state(start)
+    for name, value in own.items():
+        other = given.get(name)
+        if other is not None and other.shape == value.shape:
+            own[name] = other
+        elif other is not None and other.ndim == 4 and value.shape[1] == 1:  # colours that were copies of one channel
+            own[name] = other.sum(dim=1, keepdim=True)
+    learner.set_weights(own)
+
+
+def _answers(
+    learner: Learner, inputs: Callable[[int], torch.Tensor], items: list[int]
+) -> dict[int, NDArray[np.float64]]:
+    """Mean logits (outputs,) over the windows of each item."""
+    found: dict[int, NDArray[np.float64]] = {}
+    waiting: list[tuple[int, torch.Tensor]] = []
+
+    def answer() -> None:
+        logits = learner.logits(torch.cat([windows for _, windows in waiting])).astype(np.float64)
+        ends = np.cumsum([len(windows) for _, windows in waiting])[:-1]
+        for (k, _), own in zip(waiting, np.split(logits, ends), strict=True):
+            found[k] = own.mean(axis=0)
+        waiting.clear()
+
+    for k in tqdm(items, desc="answers", unit="item", mininterval=5, leave=False):
+        windows = inputs(k)
+        if waiting and (
+            sum(len(w) for _, w in waiting) + len(windows) > ROWS or windows.shape[1:] != waiting[0][1].shape[1:]
+        ):
+            answer()
+        waiting.append((k, windows))
+    if waiting:
+        answer()
+    return found
+
+
+def _round_to_half(learner: Learner, sample: torch.Tensor) -> tuple[bool, float]:
     """Round the weights to half precision where no logit of the sample changes by more than `HALF_TOLERANCE`.
 
     Returns whether they were rounded, and the largest change that rounding makes.
     """
-    network.eval()
-    with torch.inference_mode():
-        exact = {k: v.clone() for k, v in network.state_dict().items()}
-        before = network(sample)
-        network.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in exact.items()})
-        difference = float((network(sample) - before).abs().max())
-    if difference > HALF_TOLERANCE:
-        network.load_state_dict(exact)
-    return difference <= HALF_TOLERANCE, round(difference, 5)
+    exact, before = learner.weights(), learner.logits(sample)
+    learner.set_weights({k: v.half().float() if v.is_floating_point() else v for k, v in exact.items()})
+    difference = float(np.abs(learner.logits(sample) - before).max())
+    rounded = difference <= HALF_TOLERANCE and learner.halves
+    if not rounded:
+        learner.set_weights(exact)
+    return rounded, round(difference, 5)
 
 
-def _write(id: str, network: nn.Module, out: Path, card: dict[str, Any], task: Task) -> Path:
+def _write(id: str, learner: Learner, out: Path, card: dict[str, Any], split: dict[str, str]) -> Path:
     import tomli_w
-    from safetensors.torch import save_file
 
     out.mkdir(parents=True, exist_ok=True)
-    weights = out / f"{id}.safetensors"
-    state = network.state_dict()
-    half = card["training"]["precision"] == "float16"
-    save_file({k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in state.items()}, weights)
+    weights = out / f"{id}{learner.suffix}"
+    learner.save(weights, card["training"]["precision"] == "float16")
     weights.chmod(0o644)
     with open(out / f"{id}.split.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["group", "part"])
-        writer.writerows(task.split.items())
+        writer.writerows(split.items())
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     path = out / f"{id}.toml"
     ordered = {"id": id, **card, "weights": weights.name, "digest": digest}
     tables = {k: ordered.pop(k) for k in ("frontend", "training", "metrics")}
     path.write_text(tomli_w.dumps({**ordered, **tables}, multiline_strings=False), encoding="utf-8")
     return path
-
-
-def _radiographs(recipe: Recipe, data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
-    card = radiograph_card(recipe.title, recipe.architecture, recipe.imagenet)
-    frontend = RadiographImage()
-    everything = radiographs.children(data, frontend, seed)
-    train = everything.select(everything.parts == "train")
-    per_class = int(min((train.labels == 0).sum(), (train.labels == 1).sum()))
-    batch = 32
-
-    def test_set(name: str, images: radiographs.Radiographs, sigma: float = 0.0) -> HeldOut:
-        def inputs(first: int, last: int) -> torch.Tensor:
-            features = torch.from_numpy(images.features[first:last]).float() / 255
-            if sigma:
-                features = radiographs.blurred(features, torch.full((last - first,), sigma))
-            return radiographs.model_input(features, frontend)
-
-        return HeldOut(name, inputs, np.arange(images.labels.size), images.labels, images.patients)
-
-    held_out = everything.select(everything.parts == "held-out")
-    validation = test_set("validation", everything.select(everything.parts == "validation"))
-    return Task(
-        batches=lambda rng: radiographs.epoch_batches(train, frontend, per_class, batch, rng),
-        schedule=recipe.schedule(epochs, 2 * per_class // batch),
-        sample=radiographs.model_input(
-            torch.from_numpy(train.features[:: max(1, len(train.labels) // 96)]).float() / 255, frontend
-        ),
-        validation=validation,
-        tests=[
-            test_set("children, held-out patients", held_out),
-            test_set("children, held-out patients, blurred (σ = 1.5 px)", held_out, 1.5),
-            test_set("adults, RSNA Lung Opacity against Normal (another domain)", radiographs.adults(data, frontend)),
-        ],
-        split=dict(
-            sorted({p: q for p, q in zip(everything.patients.tolist(), everything.parts.tolist(), strict=True)}.items())
-        ),
-        card=card,
-    )
-
-
-def _recordings(recipe: Recipe, data: Path, runs: Path, seed: int, epochs: int | None) -> Task:
-    frontend = LogMel(**recipe.frontend)
-    seconds = round(frontend.frames * frontend.hop_length / frontend.sampling_rate, 1)
-    card = audio_card(recipe.title, recipe.architecture, seconds, recipe.frontend, recipe.imagenet)
-    everything = recordings.recordings(data, runs, frontend.sampling_rate, seed)
-    originals = [r for r in everything if not r.generator]
-    copies: dict[int, list[recordings.Recording]] = {id(r): [] for r in originals}
-    for name in recordings.TRAINED_VOCODERS:
-        made = [r for r in everything if r.generator == name]
-        for original, copy in zip(originals, made, strict=True):
-            copies[id(original)].append(copy)
-    pairs = [(r, copies[id(r)]) for r in originals if r.part == "train"]
-    batch, rounds = 32, 3
-
-    def test_set(name: str, bona_fide: list[recordings.Recording], spoofed: list[recordings.Recording]) -> HeldOut:
-        chosen = bona_fide + spoofed
-        heard = [recordings.windows_of(r.waveform / 32767.0, frontend) for r in chosen]
-        values = np.stack([window for windows in heard for window in windows])
-        return HeldOut(
-            name,
-            lambda first, last: recordings.model_input(values[first:last], frontend),
-            np.repeat(np.arange(len(chosen)), [len(windows) for windows in heard]),
-            np.array([r.label for r in chosen]),
-            np.array([r.speaker for r in chosen]),
-        )
-
-    def pick(part: str, corpus: str, generators: tuple[str, ...]) -> list[recordings.Recording]:
-        return [r for r in everything if r.part == part and r.corpus == corpus and r.generator in generators]
-
-    trained, unseen = recordings.TRAINED_VOCODERS, recordings.HELD_OUT_VOCODERS
-    home = TRAINED_CORPUS
-    bona_fide = pick("held-out", home, ("",))
-    tests = [test_set("LibriSpeech, held-out speakers, trained vocoders", bona_fide, pick("held-out", home, trained))]
-    tests += [
-        test_set(
-            f"LibriSpeech, held-out speakers, {name}" + (" (not trained on)" if name in unseen else ""),
-            bona_fide,
-            pick("held-out", home, (name,)),
-        )
-        for name in (*trained, *unseen)
-    ]
-    for corpus in ("LJSpeech", "LibriTTS", "AISHELL3"):
-        own = pick("held-out", corpus, ("",))
-        tests.append(test_set(f"{corpus} (another corpus), trained vocoders", own, pick("held-out", corpus, trained)))
-        published = sorted({r.generator for r in everything if r.corpus == corpus} - {"", *VOCODERS})
-        for name in published:
-            if len(pick("held-out", corpus, (name,))) < FEWEST:
-                continue
-            tests.append(
-                test_set(
-                    f"{corpus}, published deepfakes: {name} (not trained on)", own, pick("held-out", corpus, (name,))
-                )
-            )
-        if len(published) > 1:
-            every = pick("held-out", corpus, tuple(published))
-            tests.append(test_set(f"{corpus}, all published deepfakes (not trained on)", own, every))
-    return Task(
-        batches=lambda rng: recordings.epoch_batches(pairs, frontend, batch, rounds, rng),
-        schedule=recipe.schedule(epochs, len(pairs) * rounds // (batch // 2)),
-        sample=recordings.model_input(
-            np.stack(
-                [
-                    recordings.windows_of(r.waveform / 32767.0, frontend)[0]
-                    for p in pairs[:24]
-                    for r in (p[0], *p[1][:2])
-                ]
-            ),
-            frontend,
-        ),
-        validation=test_set("validation", pick("validation", home, ("",)), pick("validation", home, trained)),
-        tests=tests,
-        split=dict(sorted({r.speaker: r.part for r in everything}.items())),
-        card=card,
-    )
-
-
-SMALL = {"bands": 128, "frames": 128, "mean": [0.5], "std": [0.25]}
-RECIPES = {
-    "audio-mobilenetv2": Recipe(
-        _recordings, "MobileNetV2 on log-mel spectrograms", "torchvision:mobilenet_v2", epochs=12, imagenet=True
-    ),
-    "audio-custom-cnn": Recipe(
-        _recordings, "Small CNN on log-mel spectrograms", "xai_panel:custom-cnn", 24, 2e-3, frontend=SMALL
-    ),
-    "xray-mobilenetv2": Recipe(
-        _radiographs, "MobileNetV2 on chest radiographs", "torchvision:mobilenet_v2", epochs=6, imagenet=True
-    ),
-    "xray-alexnet": Recipe(_radiographs, "AlexNet on chest radiographs", "xai_panel:alexnet-pooled", 16, 3e-4),
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +23,13 @@ def build(architecture: str, outputs: int) -> nn.Module:
         accepted = ", ".join(f"{source}:<name>" for source in SOURCES)
         raise ValueError(f"architecture {architecture!r} is unknown; expected {accepted}")
     return SOURCES[source](name, outputs)
+
+
+def build_keras(architecture: str, outputs: int) -> Any:
+    """An untrained Keras model of the project's own, "xai_panel:<name>"; raises `ValueError` for another name."""
+    source, _, name = architecture.partition(":")
+    _check("xai_panel", name if source == "xai_panel" else architecture, KERAS)
+    return getattr(import_module(f"{__name__}.keras_networks"), KERAS[name])(outputs)
 
 
 def _torchvision(name: str, outputs: int) -> nn.Module:
@@ -104,6 +111,9 @@ OWN = {
     "tssdnet-2d": "tssdnet:res_tssdnet_2d",
     "inc-tssdnet": "tssdnet:inc_tssdnet",
 }
+
+#: The project's own Keras models: function in `keras_networks`.
+KERAS = {"keras-length-free": "length_free"}
 
 SOURCES: dict[str, Callable[[str, int], nn.Module]] = {
     "torchvision": _torchvision,

@@ -2,7 +2,7 @@
 
 `speech/manifest.csv`: LibriSpeech (Panayotov et al. 2015) and, for testing only, other corpora and published
 deepfakes. `chest_xray_children/labels.csv`: Kermany et al. 2018. `chest_xray_adults/labels.csv`: NIH ChestX-ray8 (Wang
-et al. 2017) with the classes of the RSNA challenge (Shih et al. 2019), for testing only.
+et al. 2017) with the classes of the RSNA challenge (Shih et al. 2019).
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def _adults(root: Path, seed: int) -> list[Item]:
         known = nih.findings(place, row["nih_labels"])
         group = nih.patient(row["patient_id"])
         image = root / "images" / row["image"]
-        items.append(Item(image, label, group, HELD_OUT, "NIH ChestX-ray8", findings=known, extra=extra))
+        part = part_of(group, seed)
+        items.append(Item(image, label, group, part, "NIH ChestX-ray8", findings=known, extra=extra))
     return items
 
 
