@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import maps_for_views
 import numpy as np
 import pytest
 import soundfile
@@ -276,23 +277,14 @@ class Desk:
 
 def explanation(id: str, fill: float = 1.0, columns: int = 55, start: float = 0.0) -> xr.Dataset:
     """An explanation with one map: zero but for one bright cell at band 100, column 20."""
-    from xai_panel.methods import get
-
-    method = get(id)
-    values = np.zeros((1, 224, columns), np.float32)
-    values[0, 100, 20] = fill
-    return xr.Dataset(
-        {"attribution": (("method", "frequency", "time"), values)},
-        coords={
-            "method": [id],
-            "title": ("method", [method.title]),
-            "units": ("method", [method.units]),
-            "signed": ("method", [method.signed]),
-            "frequency": LogMel().frequencies(),
-            "time": start + np.arange(columns) * 0.018,
-        },
-        attrs={"target_label": "spoof"},
-    )
+    coords = {
+        "frequency": ("frequency", LogMel().frequencies(), {"units": "Hz"}),
+        "time": ("time", start + np.arange(columns) * 0.018, {"units": "s"}),
+    }
+    values = np.zeros((224, columns), np.float32)
+    values[100, 20] = fill
+    features = xr.DataArray(values, coords, ("frequency", "time"), attrs={"units": "dB"})
+    return maps_for_views.explanation(features, {id: values}).assign_attrs(target_label="spoof")
 
 
 def test_a_signal_gets_its_verdict_and_its_methods_are_asked_for() -> None:
@@ -569,6 +561,7 @@ def test_a_map_is_sent_in_steps_of_its_units_and_with_normalized_profiles(
     assert np.unravel_index(image.argmin(), image.shape)[1] == 20
     assert lines["p"][0].min() == -1 and lines["p"][0].argmin() == 20
     assert lines["q"][0].min() == -1 and lines["q"][0].argmin() == 100
+    assert "sum over frequency" in view.plots.profile.title.text
     assert "logit" in lines["bar"][0] and "spoof" in lines["bar"][0]
 
 
