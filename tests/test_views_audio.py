@@ -10,13 +10,16 @@ from typing import Any
 
 import maps_for_views
 import numpy as np
+import panel as pn
 import pytest
 import soundfile
 import torch
 import xarray as xr
+from bokeh.document import Document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from panel.io.state import set_curdoc
 
 from xai_panel.engine.jobs import QueueFull
 from xai_panel.models.backends.torch import TorchBackend
@@ -663,6 +666,40 @@ def test_another_class_is_explained_when_it_is_chosen() -> None:
     assert desk.queue.jobs[-1].calls["target"] == other
     page.target.value = -1
     assert desk.session.target is None and desk.queue.jobs[-1].calls["target"] == 1 - other
+
+
+def test_what_a_person_does_before_the_page_was_drawn_happens_once_it_was() -> None:
+    desk = Desk()
+    page, asked, doc = shell(desk), [], Document()
+    for name in ("open_sample", "set_model", "set_target", "set_options", "explain", "stop"):
+        setattr(desk.session, name, lambda *args, name=name, **options: asked.append((name, *args, *options.items())))
+    page.model.options = {**page.model.options, "Another": "another"}
+    page.target.options = {**page.target.options, "spoof": 1}
+    page.layer.options = {**page.layer.options, "relu": "relu"}
+    pn.state._loaded[doc] = False
+    with set_curdoc(doc):
+        page.sample.value = "speech-lpc"
+        page.model.value = "another"
+        page.target.value = 1
+        page.layer.value = "relu"
+        page.seed.value = 7
+        page.picker.value = ["lime"]
+        for button in (page.run, page.halt, page.status_stop):
+            button.clicks += 1
+        page.page.dark_theme = True
+        assert asked == [] and desk.session.methods != ["lime"] and "theme=dark" not in page.nav.object
+        pn.state._on_load(doc)
+    assert asked == [
+        ("open_sample", "speech-lpc"),
+        ("set_model", "another"),
+        ("set_target", 1),
+        ("set_options", ("layer", "relu")),
+        ("set_options", ("seed", 7)),
+        ("explain",),
+        ("stop",),
+        ("stop",),
+    ]
+    assert desk.session.methods == ["lime"] and "theme=dark" in page.nav.object
 
 
 def test_a_page_without_a_classifier_still_shows_the_signal() -> None:
