@@ -47,8 +47,9 @@ def measure(model: str, seconds: float) -> tuple[int, str, float, float]:
         values = signal.values[np.ix_(*(np.arange(SIDE) * size // SIDE for size in signal.shape))]
         coords = {dim: (dim, np.arange(SIDE) + 0.5, signal[dim].attrs) for dim in signal.dims}
     signal = xr.DataArray(values, coords, signal.dims, attrs=signal.attrs)
-    batch = BUDGET["batch"]
-    budget = {"coalitions": batch, "positions": batch, "noise": batch // 2, "steps": batch // 2}
+    whole = BUDGET["batch"]
+    batch, half = (min(size, classifier.backend.batch) for size in (whole, whole // 2))
+    budget = {"coalitions": whole, "positions": batch, "noise": half, "steps": half}
 
     before, done, now = resident(), threading.Event(), "verdict"
     peaks = [(before, now)]
