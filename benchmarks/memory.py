@@ -1,7 +1,9 @@
 """Peak memory of explanations above the loaded model: python benchmarks/memory.py [ID …] [--seconds 60], on Linux.
 
-Each classifier in a process of its own, all its methods, on a generated recording of that length or a generated
-radiograph. Few questions are asked, but in batches as large as ever: memory depends on the batch, not on the number.
+Each classifier in a process of its own, all its methods in one explanation, which shares what they ask, of a generated
+recording of that length or a radiograph of 3072 × 3072 pixels. Of every kind of question one full batch is asked in
+each window: memory depends on the batch, not on the number. The exit status is 1 when a classifier needs more than
+2 GB.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import multiprocessing
 import resource
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-BUDGET = {"coalitions": 32.0, "positions": 32.0, "noise": 16.0, "steps": 16.0}
+LIMIT = 2e9 / 2**20  # MiB
+SIDE = 3072  # px
 
 
 def resident() -> float:
@@ -22,13 +26,14 @@ def resident() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def measure(model: str, seconds: float) -> None:
-    """Print what one classifier needs."""
+def measure(model: str, seconds: float) -> tuple[int, str, float, float]:
+    """Number of methods, the one with the highest peak, that peak above the loaded model [MiB], and time taken [s]."""
     import numpy as np
     import xarray as xr
 
     import xai_panel as xp
     from xai_panel.engine.defaults import warm_up
+    from xai_panel.evidence.evidence import BUDGET
     from xai_panel.signals.synthetic import samples
 
     warm_up()  # libraries and the default models count as loaded
@@ -36,42 +41,59 @@ def measure(model: str, seconds: float) -> None:
     sample = next(sample for sample in samples() if sample.modality == classifier.card.modality)
     signal = xp.read_signal(sample.file)
     if classifier.card.modality == "audio":
-        rate = signal.attrs["sampling_rate"]
-        values = np.resize(signal.values, round(seconds * rate))
-        signal = xr.DataArray(values, {"time": np.arange(values.size) / rate}, ["time"], attrs=signal.attrs)
-    before, peak, done = resident(), 0.0, threading.Event()
+        values = np.resize(signal.values, round(seconds * signal.attrs["sampling_rate"]))
+        coords = {"time": np.arange(values.size) / signal.attrs["sampling_rate"]}
+    else:
+        values = signal.values[np.ix_(*(np.arange(SIDE) * size // SIDE for size in signal.shape))]
+        coords = {dim: (dim, np.arange(SIDE) + 0.5, signal[dim].attrs) for dim in signal.dims}
+    signal = xr.DataArray(values, coords, signal.dims, attrs=signal.attrs)
+    whole = BUDGET["batch"]
+    batch, half = (min(size, classifier.backend.batch) for size in (whole, whole // 2))
+    budget = {"coalitions": whole, "positions": batch, "noise": half, "steps": half}
+
+    before, done, now = resident(), threading.Event(), "verdict"
+    peaks = [(before, now)]
 
     def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.01):
-            peak = max(peak, resident())
+        while not done.wait(0.005):
+            peaks[0] = max(peaks[0], (resident(), now))
+
+    def follow(progress: xp.Progress) -> None:
+        nonlocal now
+        now = progress.method or now
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     began = time.perf_counter()
     try:
-        explanation = xp.explain(classifier, signal, budget=BUDGET, store=False)
+        explanation = xp.explain(classifier, signal, budget=budget, progress=follow, store=False)
     finally:
         done.set()
         watcher.join()
-    took = time.perf_counter() - began
-    print(f"{model:24} {explanation.sizes['method']:3d} methods {peak - before:8.0f} MiB {took:8.1f} s", flush=True)
+    peak, method = peaks[0]
+    return explanation.sizes["method"], method, peak - before, time.perf_counter() - began
 
 
 def main() -> None:
-    """Print one line per classifier."""
+    """Print one line per classifier, and whether all keep within the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="ID")
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
     import xai_panel as xp
 
-    for model in asked.models or [card.id for card in xp.models()]:
-        process = multiprocessing.get_context("spawn").Process(target=measure, args=(model, asked.seconds))
-        process.start()
-        process.join()
-        if process.exitcode:
-            raise SystemExit(process.exitcode)
+    models = asked.models or [card.id for card in xp.models()]
+    print(f"{'classifier':24} methods  {'highest peak at':22} {'MiB':>6} {'s':>7}")
+    exceeded = []
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, max_tasks_per_child=1, mp_context=fresh) as pool:
+        for model in models:
+            count, method, peak, took = pool.submit(measure, model, asked.seconds).result()
+            print(f"{model:24} {count:7d}  {method:22} {peak:6.0f} {took:7.1f}", flush=True)
+            if peak > LIMIT:
+                exceeded.append(model)
+    print(f"exceeded {LIMIT:.0f} MiB: {', '.join(exceeded)}" if exceeded else f"OK: at most {LIMIT:.0f} MiB")
+    raise SystemExit(bool(exceeded))
 
 
 if __name__ == "__main__":

@@ -9,18 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from xai_panel.models.architectures import build
+from xai_panel.models.architectures import OWN, build
 from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.frontends import IMAGENET_MEAN, LogMel, RadiographImage, build_frontend
 
 
 def noise(channels: int, size: int, count: int = 1) -> torch.Tensor:
     return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(0))
-
-
-def backend(architecture: str, channels: int, size: int, outputs: int = 2) -> TorchBackend:
-    torch.manual_seed(0)
-    return TorchBackend(build(architecture, outputs), lambda x: torch.stack([x] * channels, dim=1), (size, size))
 
 
 def test_the_custom_cnn_is_three_convolutions_and_a_pooled_head():
@@ -52,32 +47,62 @@ def test_a_pooled_network_has_the_convolutions_of_torchvision(name, channels, la
         np.testing.assert_allclose(network(x), grid.mean(dim=(2, 3)) @ head.weight.T + head.bias, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("architecture", "channels", "size", "layer", "grid"),
-    [
-        ("xai_panel:custom-cnn", 1, 128, "features.10", 32),
-        ("xai_panel:alexnet-pooled", 3, 224, "features.12", 6),
-        ("torchvision:resnet50", 3, 64, "layer4.2.relu", 2),
-        ("torchvision:densenet121", 3, 64, "features.relu5", 2),
-        ("torchxrayvision:densenet121", 1, 64, "features.relu5", 2),
-        ("torchvision:efficientnet_b0", 3, 64, "features.8.2", 2),
-        ("torchvision:inception_v3", 3, 128, "Mixed_7c", 2),
-    ],
-)
-def test_the_target_layer_is_the_last_one_with_a_grid_and_after_its_activation(
-    architecture, channels, size, layer, grid
-):
-    model = backend(architecture, channels, size)
-    assert model.default_layer() == layer
-    values = np.random.default_rng(0).standard_normal((1, size, size)).astype(np.float32)
-    answer = model.activations(values, layer, 1)
-    assert answer.values.shape[2:] == (grid, grid)
-    if architecture != "torchvision:efficientnet_b0":  # SiLU has values below zero
-        assert answer.values.min() >= 0
-    # the head is global average pooling and a linear layer: the activations alone give the logit
-    head = [module for module in model.module.modules() if isinstance(module, nn.Linear)][-1]
-    expected = answer.values.mean(axis=(2, 3)) @ head.weight.detach().numpy().T + head.bias.detach().numpy()
-    np.testing.assert_allclose(answer.logits, expected, atol=1e-4)
+#: architecture: its input behind the batch, the layer that is found, its grid
+TARGETS = {
+    "torchvision:mobilenet_v2": ((3, 64, 64), "features.18.2", (2, 2)),
+    "torchvision:resnet50": ((3, 64, 64), "layer4.2.relu", (2, 2)),
+    "torchvision:densenet121": ((3, 64, 64), "features.relu5", (2, 2)),
+    "torchxrayvision:densenet121": ((1, 64, 64), "features.relu5", (2, 2)),
+    "torchvision:efficientnet_b0": ((3, 64, 64), "features.8.2", (2, 2)),
+    "torchvision:inception_v3": ((3, 128, 128), "Mixed_7c", (2, 2)),
+    "torchvision:vgg16": ((3, 64, 64), "avgpool", (7, 7)),  # at 224 × 224 as it was, before the full head
+    "torchvision:alexnet": ((3, 64, 64), "avgpool", (6, 6)),
+    "xai_panel:vgg16-pooled": ((3, 64, 64), "features.30", (2, 2)),
+    "xai_panel:alexnet-pooled": ((3, 224, 224), "features.12", (6, 6)),
+    "xai_panel:custom-cnn": ((1, 128, 128), "features.10", (32, 32)),
+    "xai_panel:aasist": ((8000,), "encoder.5.0.pool", (23, 3)),
+    "xai_panel:aasist-l": ((8000,), "encoder.5.0.pool", (23, 3)),
+    "xai_panel:tssdnet-1d": ((8000,), "RSM4.relu", (1, 31)),
+    "xai_panel:tssdnet-2d": ((64, 48), "RSM4.relu", (4, 3)),
+    "xai_panel:inc-tssdnet": ((8000,), "DCM4.relu", (1, 31)),
+}
+WITHOUT_RELU = ("torchvision:efficientnet_b0", "xai_panel:aasist", "xai_panel:aasist-l")  # SiLU and SELU go below zero
+
+
+def test_every_network_of_the_project_has_its_target_layer_in_the_table():
+    assert {f"xai_panel:{name}" for name in OWN} <= set(TARGETS)
+
+
+@pytest.mark.parametrize("architecture", TARGETS)
+def test_the_target_layer_is_the_last_one_with_a_grid_and_after_its_activation(architecture):
+    shape, layer, grid = TARGETS[architecture]
+    torch.manual_seed(0)
+    network = build(architecture, 2)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None
+    with torch.no_grad():
+        network.train()(torch.randn(2, *shape))  # untrained networks give next to nothing without its statistics
+    model = TorchBackend(network, lambda x: x, shape)
+    assert model.default_layer() == model.layers()[-1] == layer
+    one, other = np.random.default_rng(0).standard_normal((2, 1, *shape)).astype(np.float32)
+    answer = model.activations(one, layer, 1)
+    assert answer.values.shape[2:] == grid
+    if architecture not in WITHOUT_RELU:
+        assert answer.values.min() >= 0 < answer.values.max()
+    # whatever else a second input would change, with this layer's values of the first it gets the answer of the first
+    outputs: list[torch.Tensor] = []
+    module = model.module.get_submodule(layer)
+    with torch.no_grad():
+        handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output.clone()))
+        first, uses = network(torch.from_numpy(one)), len(outputs)
+        second = network(torch.from_numpy(other))
+        handle.remove()
+        kept, calls = outputs[uses - 1], iter(range(1, uses + 1))
+        module.register_forward_hook(lambda _module, _inputs, _output: kept if next(calls) == uses else None)
+        np.testing.assert_allclose(network(torch.from_numpy(other)), first, atol=1e-6)
+    assert np.abs(second - first).max() > 1e-4
+    np.testing.assert_allclose(answer.values.reshape(kept.shape), kept, atol=1e-3 * float(kept.abs().max()))
 
 
 def test_the_layer_behind_densenet_changes_nothing_but_its_name():

@@ -9,13 +9,14 @@ import zipfile
 import numpy as np
 import pytest
 import xarray as xr
-from questions import HOP, listener, radiograph, recording, seer
+from questions import HOP, CountingBackend, Frames, Seer, listener, make_card, radiograph, recording, seer
 
 from xai_panel.engine import run as run_module
 from xai_panel.engine.explain import Cancelled, Progress, explain
 from xai_panel.evidence.evidence import Evidence
 from xai_panel.explanation.store import Store
 from xai_panel.methods import compatible
+from xai_panel.models.classifier import Classifier
 from xai_panel.signals.errors import SignalError
 
 SINGLE_PASS = ["saliency", "input-x-gradient", "cam", "grad-cam", "grad-cam++", "layer-cam"]
@@ -123,6 +124,18 @@ def test_activation_methods_read_the_pass_of_the_verdict(tmp_path):
     assert later["evaluations"].item() == 1
     fresh = explain(seer(), radiograph(), ["layer-cam"], store=False)
     np.testing.assert_array_equal(later["attribution"], fresh["attribution"])
+
+
+def test_activation_methods_alone_go_back_no_further_than_their_layer_in_every_window_of_a_long_recording():
+    backend = CountingBackend(Seer(0), lambda x: x[:, None], (8, 16))
+    classifier = Classifier(make_card("audio", "f" * 64), Frames((8, 16)), backend)
+    signal, ids = recording(10.0), ["grad-cam", "layer-cam"]
+    alone = explain(classifier, signal, ids, store=False)
+    windows = alone.sizes["window"]
+    assert windows > 8 and alone["evaluations"].values.tolist() == [windows, 0] and not alone["backward"].any()
+    among = explain(classifier, signal, ["saliency", *ids], store=False)
+    assert among["backward"].sum().item() == windows
+    np.testing.assert_allclose(alone["attribution"], among["attribution"][1:], rtol=1e-4, atol=1e-6)
 
 
 def test_lime_and_kernel_shap_read_the_same_coalitions():

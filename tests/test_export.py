@@ -134,10 +134,15 @@ def test_compare_of_one_method_has_nothing_to_agree_with(image):
     assert np.isnan(image.isel(method=[0]).xai.compare()["agreement"].item())
 
 
-def test_profiles_are_means_or_lines(sound):
+def test_profiles_are_sums_or_lines(sound):
     values = sound["attribution"].values
-    np.testing.assert_allclose(sound.xai.profile("time"), values.mean(axis=1), rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(sound.xai.profile("frequency", at=0.52), values[:, :, 5])
+    time, column = sound.xai.profile("time"), sound.xai.profile("frequency", at=0.52)
+    np.testing.assert_allclose(time, values.sum(axis=1), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(sound.xai.profile("frequency"), values.sum(axis=2), rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(column, values[:, :, 5])
+    assert time.attrs["long_name"] == "Attribution, sum over frequency"
+    assert column.attrs["long_name"] == "Attribution at one time"
+    assert time["units"].values.tolist() == sound["units"].values.tolist()
     assert sound.xai.profile("time").dims == ("method", "time")
     with pytest.raises(ValueError, match="no axis 'x'; the maps are over frequency and time"):
         sound.xai.profile("x")

@@ -189,6 +189,26 @@ def test_batches_that_memory_does_not_hold_go_through_in_parts(monkeypatch):
     assert max(heard) == 3
 
 
+@pytest.mark.parametrize(("first", "passes"), [(0, 2), (1, 1)])
+def test_windows_are_heard_again_only_when_the_first_ones_were_mistaken_for_the_verdict(monkeypatch, first, passes):
+    """The mean over the windows is for class 1; the first part alone may be for class 0."""
+    layer = torch.nn.Conv2d(1, 2, 1, bias=False)
+    layer.weight.data = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
+    network = torch.nn.Sequential(layer, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    x = np.full((6, 4, 4), np.arange(-1, -7, -1)[:, None, None], np.float32)
+    x[:2] *= -1 if first == 0 else 1
+    together = TorchBackend(network, lambda x: x[:, None], (4, 4)).activations(x, "0")
+    assert together.target == 1 and int(together.logits[0].argmax()) == first
+    heard = []
+    parts = TorchBackend(network, lambda x: (heard.append(len(x)), x[:, None])[1], (4, 4))
+    monkeypatch.setattr(parts, "_backward", 2)
+    heard.clear()
+    answer = parts.activations(x, "0")
+    assert heard == [2, 2, 2] * passes
+    for name, values in vars(together).items():
+        np.testing.assert_array_equal(getattr(answer, name), values, err_msg=name)
+
+
 def test_aasist_keeps_within_the_memory_of_one_pass():
     backend = TorchBackend(build("xai_panel:aasist", 2), lambda x: x.flatten(1), (646, 100))
     assert backend.batch == 4 and backend._backward == 1

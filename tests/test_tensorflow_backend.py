@@ -227,6 +227,28 @@ def test_layers_with_a_grid_in_forward_order() -> None:
         backend.gradients(window()[None], 0, "head")
 
 
+@pytest.mark.parametrize("pool", ["GlobalAveragePooling2D", "Flatten"])
+def test_the_target_layer_is_the_last_one_with_a_grid_and_after_its_activation(pool: str) -> None:
+    """Of a Keras network as people write it: activations inside the layers, pooling and dropout behind them."""
+    from tensorflow import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    entry = keras.Input((16, 16, 1))
+    x = layers.Conv2D(4, 3, activation="relu", name="first")(entry)
+    x = layers.MaxPooling2D(name="halved")(x)
+    x = layers.Conv2D(6, 3, activation="relu", name="second")(x)
+    x = layers.Dropout(0.5, name="drop")(x)
+    x = getattr(layers, pool)(name="pooled")(x)
+    model = keras.Model(entry, layers.Dense(3, name="head")(layers.Dense(8, activation="relu", name="hidden")(x)))
+    backend = TensorFlowBackend(model, lambda x: x[..., None], (16, 16))
+    assert backend.default_layer() == "drop"
+    answer = backend.activations(window()[None], "drop", 1)
+    assert answer.values.shape == (1, 6, 5, 5) and answer.values.min() == 0 < answer.values.max()
+    rest = keras.Model(model.get_layer("drop").output, model.output)  # sees nothing else
+    assert_allclose(rest(answer.values.transpose(0, 2, 3, 1)), answer.logits, atol=1e-5)
+
+
 def test_a_single_logit_is_two_classes() -> None:
     backend = keras_backend(ConvNet(classes=1))
     assert backend.one_logit and backend.classes == 2

@@ -8,14 +8,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import maps_for_views
 import numpy as np
+import panel as pn
 import pytest
 import soundfile
 import torch
 import xarray as xr
+from bokeh.document import Document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from panel.io.state import set_curdoc
 
 from xai_panel.engine.jobs import QueueFull
 from xai_panel.models.backends.torch import TorchBackend
@@ -276,23 +280,14 @@ class Desk:
 
 def explanation(id: str, fill: float = 1.0, columns: int = 55, start: float = 0.0) -> xr.Dataset:
     """An explanation with one map: zero but for one bright cell at band 100, column 20."""
-    from xai_panel.methods import get
-
-    method = get(id)
-    values = np.zeros((1, 224, columns), np.float32)
-    values[0, 100, 20] = fill
-    return xr.Dataset(
-        {"attribution": (("method", "frequency", "time"), values)},
-        coords={
-            "method": [id],
-            "title": ("method", [method.title]),
-            "units": ("method", [method.units]),
-            "signed": ("method", [method.signed]),
-            "frequency": LogMel().frequencies(),
-            "time": start + np.arange(columns) * 0.018,
-        },
-        attrs={"target_label": "spoof"},
-    )
+    coords = {
+        "frequency": ("frequency", LogMel().frequencies(), {"units": "Hz"}),
+        "time": ("time", start + np.arange(columns) * 0.018, {"units": "s"}),
+    }
+    values = np.zeros((224, columns), np.float32)
+    values[100, 20] = fill
+    features = xr.DataArray(values, coords, ("frequency", "time"), attrs={"units": "dB"})
+    return maps_for_views.explanation(features, {id: values}).assign_attrs(target_label="spoof")
 
 
 def test_a_signal_gets_its_verdict_and_its_methods_are_asked_for() -> None:
@@ -569,6 +564,7 @@ def test_a_map_is_sent_in_steps_of_its_units_and_with_normalized_profiles(
     assert np.unravel_index(image.argmin(), image.shape)[1] == 20
     assert lines["p"][0].min() == -1 and lines["p"][0].argmin() == 20
     assert lines["q"][0].min() == -1 and lines["q"][0].argmin() == 100
+    assert "sum over frequency" in view.plots.profile.title.text
     assert "logit" in lines["bar"][0] and "spoof" in lines["bar"][0]
 
 
@@ -670,6 +666,40 @@ def test_another_class_is_explained_when_it_is_chosen() -> None:
     assert desk.queue.jobs[-1].calls["target"] == other
     page.target.value = -1
     assert desk.session.target is None and desk.queue.jobs[-1].calls["target"] == 1 - other
+
+
+def test_what_a_person_does_before_the_page_was_drawn_happens_once_it_was() -> None:
+    desk = Desk()
+    page, asked, doc = shell(desk), [], Document()
+    for name in ("open_sample", "set_model", "set_target", "set_options", "explain", "stop"):
+        setattr(desk.session, name, lambda *args, name=name, **options: asked.append((name, *args, *options.items())))
+    page.model.options = {**page.model.options, "Another": "another"}
+    page.target.options = {**page.target.options, "spoof": 1}
+    page.layer.options = {**page.layer.options, "relu": "relu"}
+    pn.state._loaded[doc] = False
+    with set_curdoc(doc):
+        page.sample.value = "speech-lpc"
+        page.model.value = "another"
+        page.target.value = 1
+        page.layer.value = "relu"
+        page.seed.value = 7
+        page.picker.value = ["lime"]
+        for button in (page.run, page.halt, page.status_stop):
+            button.clicks += 1
+        page.page.dark_theme = True
+        assert asked == [] and desk.session.methods != ["lime"] and "theme=dark" not in page.nav.object
+        pn.state._on_load(doc)
+    assert asked == [
+        ("open_sample", "speech-lpc"),
+        ("set_model", "another"),
+        ("set_target", 1),
+        ("set_options", ("layer", "relu")),
+        ("set_options", ("seed", 7)),
+        ("explain",),
+        ("stop",),
+        ("stop",),
+    ]
+    assert desk.session.methods == ["lime"] and "theme=dark" in page.nav.object
 
 
 def test_a_page_without_a_classifier_still_shows_the_signal() -> None:

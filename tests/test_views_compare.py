@@ -27,7 +27,7 @@ from xai_panel.views.comparison import (
     panel_columns,
     session_column,
 )
-from xai_panel.views.comparison_plots import agreement_cells, axes_of, create_ranges, image_of
+from xai_panel.views.comparison_plots import agreement_cells, axes_of, create_ranges, image_of, profile_of
 from xai_panel.views.comparison_table import agreement, comparison_table, download
 from xai_panel.views.session import Session
 
@@ -106,6 +106,19 @@ def test_round_frequencies_are_labelled() -> None:
     ticks = axes_of(explanation(features, {"lime": np.zeros(features.shape)})).ticks
     assert {label: round(place, 6) for place, label in ticks.items()}["1 k"] == 15.0
     assert "200" in ticks.values()
+
+
+def test_the_time_profile_is_the_sum_over_the_bands_of_the_map_not_over_the_rows_of_its_image() -> None:
+    features = recording_features()
+    features["frequency"] = ("frequency", np.linspace(100.0, 7900.0, 24), {"units": "Hz"})  # even in Hz, not in mel
+    values = RNG.normal(size=features.shape)
+    one = explanation(features, {"occlusion": values})
+    np.testing.assert_allclose(profile_of(one), values.sum(axis=0), rtol=1e-5, atol=1e-5)
+    rows = image_of(one).sum(axis=0)
+    assert np.abs(rows / np.abs(rows).max() - profile_of(one) / np.abs(values.sum(axis=0)).max()).max() > 0.1
+    view = Comparison(one)
+    np.testing.assert_array_equal(view._follow.args["sums"][0].data["occlusion"][0], profile_of(one))
+    assert view.profiles[0].object.title.text == "Time profiles: sum over frequency"
 
 
 # numbers

@@ -170,7 +170,8 @@ def test_integrated_gradients_add_up_to_the_logit_over_frequency_and_time(length
     silence = model.backend.logits(np.zeros((1, *SMALL.shape), np.float32))[0, 1]
     difference = float(ds["logits"][1]) - silence
     assert abs(difference) > 0.01
-    profile = ds["attribution"][0].sum("frequency")
+    profile = ds.xai.profile("time")[0]
+    np.testing.assert_array_equal(profile, ds.xai.map("integrated-gradients").sum("frequency"))
     assert float(profile.sum()) == pytest.approx(difference, rel=1e-4)
     assert float(ds["error"][0]) < 1e-4 * abs(difference)
 
@@ -313,6 +314,19 @@ def test_aasist_explains_a_recording_on_the_axes_of_its_transform():
     assert list(ds["grid"].values[:3]) == ["23×3", "23×3", "257×80"]
     assert ds["window_logit"].size == 2 and np.isfinite(ds["attribution"]).all()
     assert float(ds["frequency"][-1]) == 8000.0
+    for id, profile in zip(ids, ds.xai.profile("time"), strict=True):
+        np.testing.assert_array_equal(profile, ds.xai.map(id).sum("frequency"))
+
+
+def test_the_time_profile_of_aasist_adds_up_to_its_logit_above_silence():
+    torch.manual_seed(0)
+    model = classifier(build("xai_panel:aasist-l", 2), Waveform(samples=4000))
+    ids, budget = ["integrated-gradients"], {"steps": 16}
+    ds = explain(model, recording(noise(4000)), ids, target=1, budget=budget, store=False)
+    silence = model.backend.logits(np.zeros((1, *model.frontend.shape), np.float32))[0, 1]
+    difference = float(ds["logits"][1]) - silence
+    assert float(ds["error"][0]) < 0.01 * abs(difference)  # of the quadrature, as the method states it
+    assert float(ds.xai.profile("time").sum()) == pytest.approx(difference, rel=0.01)
 
 
 # --- constant-Q transform

@@ -182,16 +182,26 @@ class Run:
         """Whether all windows fit into one pass; then the verdict's pass gives the target layer's activations, too."""
         return self.layer is not None and len(self.windows) <= min(BLOCK, self.classifier.backend.batch)
 
-    def _listen(self, target: int | None) -> LayerAnswers:
+    @property
+    def _layer_alone(self) -> bool:
+        """Whether no method asks the model for more than its target layer: the way back ends there, then."""
+        return all("layer" in method.needs for method in self.methods if _asks_model(method))
+
+    def _listen(self, target: int | None, windows: slice = slice(None)) -> LayerAnswers:
         assert self.layer is not None
-        return self.classifier.backend.activations(self._pieces(slice(None)), self.layer, target)
+        return self.classifier.backend.activations(self._pieces(windows), self.layer, target)
 
     def _activations(self, index: int) -> Activations:
-        """Of one window, from the verdict's pass, or from one like it when the store had the verdict."""
-        if self._heard is None or self._heard.target != self.target:
-            self._heard = self._listen(self.target)
+        """Of one window, from a pass of its own; from the verdict's when that was one pass, or from one like it."""
+        heard, place = self._heard, index
+        if not self._one_pass:
+            self._evidence[index].checkpoint("gradient", 0.0)
+            heard, place = self._listen(self.target, slice(index, index + 1)), 0
+            self._evidence[index].evaluations.forward += 1
+        elif heard is None or heard.target != self.target:
+            heard = self._heard = self._listen(self.target)
             self._evidence[index].evaluations.forward += len(self.windows)
-        return Activations(self._heard.values[index], self._heard.gradients[index], cast(str, self.layer))
+        return Activations(heard.values[place], heard.gradients[place], cast(str, self.layer))
 
     def _keep(self, name: str, arrays: dict[str, Any], attrs: dict[str, Any]) -> None:
         if self.store is None:
@@ -291,7 +301,7 @@ class Run:
                 layer=self.layer,
                 baseline=self.baseline,
                 budget=self._budget,
-                activations=partial(self._activations, index) if self._one_pass else None,
+                activations=partial(self._activations, index) if self._one_pass or self._layer_alone else None,
             )
             while len(self._evidence) > BLOCK:
                 self._evidence.popitem(last=False)[1].release()

@@ -2,8 +2,8 @@
 
 A grid of time-frequency patches for spectrograms: every cell is the same number of frames and the same share of the
 frequency scale, mel or logarithmic, so a part can be named («1.2–1.8 s, 800–1500 Hz»), and harmonics, which superpixels
-would cut into slivers, stay whole. SLIC
-superpixels for radiographs, whose parts are bounded by edges (Achanta et al. 2012).
+would cut into slivers, stay whole. SLIC superpixels for radiographs, whose parts are bounded by edges (Achanta et al.
+2012).
 """
 
 from __future__ import annotations

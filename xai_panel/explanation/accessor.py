@@ -94,17 +94,22 @@ class ExplanationAccessor:
         return table
 
     def profile(self, dim: str, at: float | None = None) -> xr.DataArray:
-        """Attribution along one axis, (method, dim).
+        """Attribution along one axis, (method, dim), in each method's units.
 
         dim: an axis of the maps; at: place on the other axis in its units (the nearest row or column is taken), None
-        for the mean over the other axis. Raises `ValueError` when the explanation has no such axis.
+        for the sum over the other axis: the time profile of integrated gradients is what each moment adds to the logit,
+        and within one window of the model it adds up to the difference from the baseline's logit (Sundararajan, Taly &
+        Yan 2017, completeness). Raises `ValueError` when the explanation has no such axis.
         """
         if dim not in self.dims:
             raise ValueError(f"no axis {dim!r}; the maps are over {' and '.join(self.dims)}")
         other = self.dims[1 - self.dims.index(dim)]
         maps = self._ds["attribution"]
-        profile = maps.mean(other) if at is None else maps.sel({other: at}, method="nearest", drop=True)
-        return profile.transpose("method", dim).rename("profile")
+        if at is None:
+            profile, name = maps.sum(other), f"Attribution, sum over {other}"
+        else:
+            profile, name = maps.sel({other: at}, method="nearest", drop=True), f"Attribution at one {other}"
+        return profile.transpose("method", dim).rename("profile").assign_attrs(long_name=name)
 
     def normalized(self) -> xr.DataArray:
         """Maps divided by their largest absolute value, (method, *dims), within −1…1; a map of zeros stays zero."""

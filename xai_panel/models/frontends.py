@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xai_panel.models.spectra import ConstantQ, Waveform
+from xai_panel.models.spectra import ConstantQ, Waveform, labelled, resampled
 from xai_panel.models.windows import Window, even_rows, overlapping
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -172,10 +172,7 @@ class LogMel(_Affine):
     def features(self, signal: xr.DataArray) -> xr.DataArray:
         import librosa
 
-        from xai_panel.signals.audio import resample
-
-        wave = np.asarray(resample(signal, self.sampling_rate).values, dtype=np.float32)
-        count = max(1, wave.size // self.hop_length)
+        wave, count = resampled(signal, self.sampling_rate, self.hop_length)
         padded = np.pad(wave, (self.n_fft // 2, self.n_fft))
         power = np.empty((self.bands, count), dtype=np.float32)
         block = 4096
@@ -194,21 +191,8 @@ class LogMel(_Affine):
                 center=False,
             )
         level = librosa.power_to_db(power, ref=np.max, top_db=-self.floor).astype(np.float32)
-        start = float(signal["time"][0]) if signal.sizes["time"] else 0.0
-        return xr.DataArray(
-            level,
-            dims=self.dims,
-            coords={
-                "frequency": ("frequency", self.frequencies(), {"units": "Hz", "long_name": "Frequency"}),
-                "time": (
-                    "time",
-                    start + np.arange(count) * self.hop_length / self.sampling_rate,
-                    {"units": "s", "long_name": "Time"},
-                ),
-            },
-            name="level",
-            attrs={**signal.attrs, "units": self.units, "long_name": "Level re maximum"},
-        )
+        step = self.hop_length / self.sampling_rate
+        return labelled(level, signal, self.frequencies(), step, self.units, "Level re maximum")
 
     def frequencies(self) -> NDArray[np.float64]:
         """Centres of the mel bands [Hz], (bands,)."""

@@ -16,6 +16,32 @@ SCALES = ("mel", "linear")
 BLOCK = 4096  # frames that are transformed at once
 
 
+def resampled(signal: xr.DataArray, rate: float, hop: int) -> tuple[NDArray[np.float32], int]:
+    """The recording's samples (time,) at `rate` [Hz], and its number of frames, one every `hop` samples."""
+    from xai_panel.signals.audio import resample
+
+    wave = np.asarray(resample(signal, rate).values, dtype=np.float32)
+    return wave, max(1, wave.size // hop)
+
+
+def labelled(
+    values: NDArray[Any], signal: xr.DataArray, frequencies: NDArray[np.float64], step: float, units: str, name: str
+) -> xr.DataArray:
+    """Features (frequency, time) on the axes of the signal; `step` [s] from frame to frame."""
+    start = float(signal["time"][0]) if signal.sizes["time"] else 0.0
+    times = start + np.arange(values.shape[1]) * step
+    return xr.DataArray(
+        values,
+        dims=("frequency", "time"),
+        coords={
+            "frequency": ("frequency", frequencies, {"units": "Hz", "long_name": "Frequency"}),
+            "time": ("time", times, {"units": "s", "long_name": "Time"}),
+        },
+        name="level" if units == "dB" else "spectrum",
+        attrs={**signal.attrs, "units": units, "long_name": name},
+    )
+
+
 @dataclass(frozen=True)
 class Waveform:
     """Short-time Fourier transform of the waveform, complex, (frequency [Hz], time [s]); the model hears its inverse.
@@ -65,10 +91,7 @@ class Waveform:
         return (self.n_fft // 2 + 1, -(-self.samples // self.hop_length))
 
     def features(self, signal: xr.DataArray) -> xr.DataArray:
-        from xai_panel.signals.audio import resample
-
-        wave = np.asarray(resample(signal, self.sampling_rate).values, dtype=np.float32)
-        count = max(1, wave.size // self.hop_length)
+        wave, count = resampled(signal, self.sampling_rate, self.hop_length)
         padded = np.pad(wave, (self.n_fft // 2, self.n_fft))
         frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
         values = np.empty((self.shape[0], count), dtype=np.complex64)
@@ -77,7 +100,7 @@ class Waveform:
             values[:, block] = np.fft.rfft(frames[block] * self._taper(), axis=1).T
         frequencies = np.arange(self.shape[0]) * self.sampling_rate / self.n_fft
         step = self.hop_length / self.sampling_rate
-        return _labelled(values, signal, frequencies, step, self.units, "Short-time Fourier transform")
+        return labelled(values, signal, frequencies, step, self.units, "Short-time Fourier transform")
 
     def _taper(self) -> NDArray[np.float32]:
         return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)).astype(np.float32)
@@ -137,10 +160,7 @@ class ConstantQ:
     def features(self, signal: xr.DataArray) -> xr.DataArray:
         import librosa
 
-        from xai_panel.signals.audio import resample
-
-        wave = np.asarray(resample(signal, self.sampling_rate).values, dtype=np.float32)
-        count = max(1, wave.size // self.hop_length)
+        wave, count = resampled(signal, self.sampling_rate, self.hop_length)
         longest = self.sampling_rate / self.fmin / (2 ** (1 / self.bins_per_octave) - 1)  # samples of the lowest filter
         margin = -(-int(longest) // self.hop_length)  # frames: half of it would do without the filters of decimation
         padded = np.pad(wave, (margin * self.hop_length, (margin + 1) * self.hop_length))
@@ -159,7 +179,7 @@ class ConstantQ:
         level = librosa.amplitude_to_db(magnitude, ref=np.max, top_db=-self.floor).astype(np.float32)
         frequencies = self.fmin * 2.0 ** (np.arange(self.bins) / self.bins_per_octave)
         step = self.hop_length / self.sampling_rate
-        return _labelled(level, signal, frequencies, step, self.units, "Level re maximum")
+        return labelled(level, signal, frequencies, step, self.units, "Level re maximum")
 
     def windows(self, width: int) -> list[Window]:
         """Windows that overlap by half; a short recording is repeated."""
@@ -172,21 +192,3 @@ class ConstantQ:
     def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
         """Levels (n, frequency, time) as 0…1, repeated until full."""
         return batch[:, :, np.arange(self.frames) % batch.shape[-1]] / -self.floor + 1.0
-
-
-def _labelled(
-    values: NDArray[Any], signal: xr.DataArray, frequencies: NDArray[np.float64], step: float, units: str, name: str
-) -> xr.DataArray:
-    """Features (frequency, time) on the axes of the signal; `step` [s] from frame to frame."""
-    start = float(signal["time"][0]) if signal.sizes["time"] else 0.0
-    times = start + np.arange(values.shape[1]) * step
-    return xr.DataArray(
-        values,
-        dims=("frequency", "time"),
-        coords={
-            "frequency": ("frequency", frequencies, {"units": "Hz", "long_name": "Frequency"}),
-            "time": ("time", times, {"units": "s", "long_name": "Time"}),
-        },
-        name="level" if units == "dB" else "spectrum",
-        attrs={**signal.attrs, "units": units, "long_name": name},
-    )

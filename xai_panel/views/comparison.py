@@ -32,6 +32,7 @@ from xai_panel.views.comparison_plots import (
     create_profile_plot,
     create_ranges,
     image_of,
+    profile_of,
 )
 from xai_panel.views.comparison_table import COLUMNS, NUMBERS, agreement, comparison_table, download
 from xai_panel.views.maps import MapSource, Results, placed, style_of
@@ -151,6 +152,7 @@ class Comparison(pn.viewable.Viewer):
         self._plots: dict[str, MapPlot] = {}
         self._panes: dict[str, pn.pane.Bokeh] = {}
         self._sources = (MapSource(image_of), MapSource(image_of))
+        self._sums = (MapSource(profile_of), MapSource(profile_of))
         self._models()
         self._controls()
         self._tables()
@@ -246,6 +248,7 @@ class Comparison(pn.viewable.Viewer):
             across=self._across,
             down=self._down,
             sources=[source.maps for source in self._sources],
+            sums=[source.maps for source in self._sums],
             labels={},
             profiles=self._profiles,
             kind="radiograph",
@@ -300,9 +303,10 @@ class Comparison(pn.viewable.Viewer):
     def _show_all(self) -> None:
         state = self.state
         axes, cells = state.axes, state.cells
-        for source, column in zip(self._sources, (*state.columns, Column("", "")), strict=False):
+        for *sources, column in zip(self._sources, self._sums, (*state.columns, Column("", "")), strict=False):
             extent = next((axes_of(one).extent for one in column.results.values()), axes.extent if axes else None)
-            source.update(column.results, extent or Extent(0, 0, 1, 1), column.planned)
+            for source in sources:
+                source.update(column.results, extent or Extent(0, 0, 1, 1), column.planned)
         rebuilt = False
         if axes is not None and (cells != self._cells or axes != self._axes):
             if self._axes is None or axes != self._axes:
@@ -329,7 +333,7 @@ class Comparison(pn.viewable.Viewer):
                 create_profile_plot(
                     self._profiles[0],
                     x,
-                    title="Time profiles: mean over frequency",
+                    title="Time profiles: sum over frequency",
                     label="Time [s]",
                     name="profile-time",
                 )

@@ -81,6 +81,16 @@ def image_of(explanation: xr.Dataset) -> NDArray[np.float32]:
     return map_values(explanation)
 
 
+def profile_of(explanation: xr.Dataset) -> NDArray[np.float32]:
+    """Sum over frequency of the one map of a recording's explanation, on the columns of `image_of` it.
+
+    The rows of the image are not the map's own, so that their sum would be another. Of a radiograph: no profile.
+    """
+    if explanation.attrs["modality"] == "audio":
+        return sg.shrink(explanation.xai.profile("time").values, COLUMNS)[0]
+    return np.empty(0, np.float32)
+
+
 @dataclass(frozen=True)
 class MapPlot:
     """A figure with one map, and what of it JavaScript sets."""

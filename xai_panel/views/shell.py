@@ -257,7 +257,7 @@ class Shell:
             sx={"& .header": {"backgroundColor": HEADER, "color": "#ffffff"}},
         )
         self.viewport.param.watch(when_loaded(self._fit_drawer), "narrow")
-        self.page.param.watch(lambda _event: self._draw_nav(), "dark_theme")
+        self.page.param.watch(when_loaded(lambda _event: self._draw_nav()), "dark_theme")
         self._draw_nav()
 
     # what follows what ---------------------------------------------------------------------------------------------
@@ -267,16 +267,16 @@ class Shell:
         self.sample.param.watch(when_loaded(self._pick), "value")
         self.upload.param.watch(when_loaded(self._uploaded), "value")
         self.upload.on_msg(when_loaded(self._heard))
-        self.model.param.watch(lambda event: session.set_model(event.new), "value")
+        self.model.param.watch(when_loaded(lambda event: session.set_model(event.new)), "value")
         self.target.param.watch(
-            lambda event: session.set_target(None if event.new == PREDICTED else event.new), "value"
+            when_loaded(lambda event: session.set_target(None if event.new == PREDICTED else event.new)), "value"
         )
-        self.layer.param.watch(lambda event: session.set_options(layer=event.new or None), "value")
-        self.seed.param.watch(lambda event: session.set_options(seed=event.new), "value")
+        self.layer.param.watch(when_loaded(lambda event: session.set_options(layer=event.new or None)), "value")
+        self.seed.param.watch(when_loaded(lambda event: session.set_options(seed=event.new)), "value")
         self.picker.param.watch(when_loaded(lambda event: session.param.update(methods=list(event.new))), "value")
-        self.run.on_click(lambda _event: session.explain())
-        self.halt.on_click(lambda _event: session.stop())
-        self.status_stop.on_click(lambda _event: session.stop())
+        self.run.on_click(when_loaded(lambda _event: session.explain()))
+        self.halt.on_click(when_loaded(lambda _event: session.stop()))
+        self.status_stop.on_click(when_loaded(lambda _event: session.stop()))
         session.param.watch(
             lambda *_: self._draw_verdict(),
             ["signal", "signal_name", "prediction", "opening", "model_problem", "state", "sample"],

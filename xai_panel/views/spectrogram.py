@@ -267,15 +267,6 @@ def quantize(values: NDArray[np.float32]) -> tuple[NDArray[np.int16], float]:
     return np.round(np.nan_to_num(values) / unit).astype(np.int16), unit
 
 
-def profiles(attribution: xr.DataArray) -> dict[str, NDArray[np.float32]]:
-    """Mean of a map over frequency (`time`) and over time (`frequency`), in the map's own units."""
-    values = np.asarray(attribution.transpose("frequency", "time").values, dtype=np.float64)
-    return {
-        "time": values.mean(axis=0).astype(np.float32),
-        "frequency": values.mean(axis=1).astype(np.float32),
-    }
-
-
 def normalized(profile: NDArray[np.float32]) -> NDArray[np.float32]:
     """A profile divided by its largest magnitude; zeros stay zeros."""
     peak = float(np.abs(profile).max(initial=0.0))

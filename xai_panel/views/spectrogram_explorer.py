@@ -15,6 +15,7 @@ import panel_material_ui as pmui
 import param
 import xarray as xr
 
+import xai_panel.explanation.accessor  # noqa: F401  # registers .xai
 from xai_panel.views import spectrogram as sg
 from xai_panel.views.maps import style_of
 from xai_panel.views.palettes import SIGNS
@@ -294,7 +295,6 @@ class SpectrogramExplorer(pn.viewable.Viewer):
         low, high = sg.position(self.band, self.scale)
         extent = {"x": float(time[0]) - hop / 2, "y": low, "dw": hop * time.size, "dh": high - low}
         self.plots.show_map(id, image, extent)
-        profiles = sg.profiles(attribution)
         target = str(dataset.attrs.get("target_label", self.session.target_label))
         return {
             "id": id,
@@ -308,9 +308,9 @@ class SpectrogramExplorer(pn.viewable.Viewer):
             "width": 1.0,
             "alpha": 0.4,
             "t": time,
-            "p": sg.normalized(profiles["time"]),
+            "p": sg.normalized(dataset.xai.profile("time").values[0]),
             "f": sg.position(attribution["frequency"].values, self.scale),
-            "q": sg.normalized(profiles["frequency"]),
+            "q": sg.normalized(dataset.xai.profile("frequency").values[0]),
             "bar": map_bar(style, target),
         }
 

@@ -167,7 +167,7 @@ class Plots:
             tools=[_zoom(), PanTool(dimensions="width")],
             height=196,
             y_range=(-1.08, 1.08),
-            title="Time profiles: mean over frequency, each divided by its largest magnitude",
+            title="Time profiles: sum over frequency, each divided by its largest magnitude",
         )
         self.spectral = new_figure(
             width=SIDE,
@@ -176,7 +176,7 @@ class Plots:
             min_border_left=8,
             x_range=(-1.08, 1.08),
             y_range=self.y_range,
-            title="Mean over time, normalized",
+            title="Sum over time, normalized",
         )
         for fig, x, y in ((self.profile, "t", "p"), (self.spectral, "q", "f")):
             fig.multi_line(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,44 +84,39 @@ class TorchBackend:
             return _joined([self._pair(self._call(features)) for features in self._split(batch, self.batch)])
 
     def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
-        logits: list[torch.Tensor] = []
-        inputs: list[torch.Tensor] = []
-        values: list[torch.Tensor] = []
-        gradients: list[torch.Tensor] = []
+        parts = []
         with self._lock, torch.enable_grad(), self._frozen():
-            for features in self._split(batch, self._backward):
-                features.requires_grad_()
-                captured: list[torch.Tensor] = []
-                with _watch(self._named(layer), captured) if layer else _nothing():
-                    answer = self._pair(self._call(features))
-                wanted = [features, *captured[-1:]]  # a module that is used twice stands for its last use
-                found = torch.autograd.grad(answer[:, target].sum(), wanted)
-                logits.append(answer.detach())
-                inputs.append(found[0])
-                values.extend(captured[-1:])
-                gradients.extend(found[1:])
-        if layer is None:
-            return Gradients(_joined(logits), _joined(inputs))
-        return Gradients(_joined(logits), _joined(inputs), _grid(_joined(values)), _grid(_joined(gradients)))
+            for features, answer, seen in self._passes(batch, layer):
+                found = torch.autograd.grad(answer[:, target].sum(), [features, *seen])
+                parts.append((answer.detach(), found[0], *seen, *found[1:]))
+        logits, inputs, *grids = map(_joined, zip(*parts, strict=True))
+        return Gradients(logits, inputs, *map(_grid, grids))
 
     def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
-        logits: list[torch.Tensor] = []
-        values: list[torch.Tensor] = []
-        gradients: list[torch.Tensor] = []
+        parts, asked = [], target
         with self._lock, torch.enable_grad(), self._frozen():
-            if target is None and len(batch) > self._backward:  # all windows together decide
-                target = int(self.logits(batch).mean(axis=0).argmax())
-            for features in self._split(batch, self._backward):
-                captured: list[torch.Tensor] = []
-                with _watch(self._named(layer), captured, start=True):
-                    answer = self._pair(self._call(features))
-                if target is None:
-                    target = int(answer.detach().mean(dim=0).argmax())
-                gradients.extend(torch.autograd.grad(answer[:, target].sum(), captured[-1:]))
-                logits.append(answer)
-                values.extend(captured[-1:])
-        assert target is not None
-        return Activations(_joined(logits), target, _grid(_joined(values)), _grid(_joined(gradients)))
+            for _, answer, seen in self._passes(batch, layer, start=True):
+                if asked is None:  # all windows together decide, and mostly as the first ones do
+                    asked = int(answer.detach().mean(dim=0).argmax())
+                parts.append((answer.detach(), *seen, *torch.autograd.grad(answer[:, asked].sum(), seen)))
+        logits, values, gradients = map(_joined, zip(*parts, strict=True))
+        decided = int(logits.mean(axis=0).argmax()) if target is None else target
+        if decided != asked:
+            return self.activations(batch, layer, decided)
+        return Activations(logits, decided, _grid(values), _grid(gradients))
+
+    def _passes(
+        self, batch: Array, layer: str | None, start: bool = False
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]]:
+        """Features, logits and the values of the layer, if one is asked for, in parts that memory holds.
+
+        start: gradients begin at the layer, not at the features.
+        """
+        for features in self._split(batch, self._backward):
+            captured: list[torch.Tensor] = []
+            with _watch(self._named(layer), captured, start) if layer else nullcontext():
+                answer = self._pair(self._call(features.requires_grad_(not start)))
+            yield features, answer, captured[-1:]  # a module that is used twice stands for its last use
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:
@@ -194,7 +189,7 @@ def _tensor(batch: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(batch, np.complex64 if np.iscomplexobj(batch) else np.float32))
 
 
-def _joined(parts: list[torch.Tensor]) -> Array:
+def _joined(parts: list[torch.Tensor] | tuple[torch.Tensor, ...]) -> Array:
     return torch.cat(parts).detach().contiguous().numpy()
 
 
@@ -221,8 +216,3 @@ def _watch(module: nn.Module, captured: list[torch.Tensor], start: bool = False)
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -1,27 +1,14 @@
 // The point under the cursor, in all maps: lines through it, the value of each map, and the profiles.
 // args: point (x, y; null: none yet; key of the map that the mouse is over), across, down (cursor lines), panels, sources
-// (one per classifier, a column per map), labels (key → model), options (hidden), profiles [data source per plot],
-// kind ("audio": one profile, the mean over frequency; "radiograph": the row and the column of the point), readout, axes.
+// and sums (one per classifier, a column per map: its values, and their sum over frequency), labels (key → model),
+// options (hidden), profiles [data source per plot], kind ("audio": one profile, the sum over frequency; "radiograph":
+// the row and the column of the point), readout, axes.
 const {x: [px], y: [py], key: [over]} = point.data
 const there = px != null && py != null
 for (const [span, place] of [[across, py], [down, px]])
   span.setv({location: place ?? 0, visible: place != null})
 
 const number = (v) => v === 0 ? "0" : Math.abs(v) >= 0.01 && Math.abs(v) < 1e5 ? v.toPrecision(3) : v.toExponential(1)
-const mean = (image, rows, columns) => {
-  if (image.means == null) {
-    image.means = new Float64Array(columns)
-    for (let c = 0; c < columns; c++) {
-      let [sum, count] = [0, 0]
-      for (let r = 0; r < rows; r++) {
-        const v = image[r * columns + c]
-        if (!isNaN(v)) { sum += v; count += 1 }
-      }
-      image.means[c] = count ? sum / count : NaN
-    }
-  }
-  return image.means
-}
 const peak_of = (values) => values.peak ??= values.reduce((most, v) => Math.abs(v) > most ? Math.abs(v) : most, 0) || 1
 
 const p = panels.data
@@ -58,7 +45,8 @@ p.key.forEach((key, i) => {
     return
   const xs = Array.from({length: m}, (_, k) => left + (k + 0.5) * width / m)
   if (kind === "audio") {
-    draw(0, i, xs, Array.from(mean(image, n, m), (v) => v / peak_of(image.means)))
+    const [sum] = sums[p.source[i]].data[p.id[i]]
+    draw(0, i, xs, Array.from(sum, (v) => v / peak_of(sum)))
   } else if (inside) {
     const peak = peak_of(image)
     draw(0, i, xs, Array.from({length: m}, (_, k) => image[r * m + k] / peak))
