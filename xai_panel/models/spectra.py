@@ -51,6 +51,7 @@ class Waveform:
     dims: ClassVar[tuple[str, str]] = ("frequency", "time")
     units: ClassVar[str] = "1"
     floor: ClassVar[float] = 0.0
+    flipped: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -77,7 +78,7 @@ class Waveform:
             values[:, block] = np.fft.rfft(frames[block] * self._taper(), axis=1).T
         frequencies = np.arange(self.shape[0]) * self.sampling_rate / self.n_fft
         step = self.hop_length / self.sampling_rate
-        return _labelled(values, signal, frequencies, step, self.units, "Short-time Fourier transform")
+        return labelled(values, signal, frequencies, step, self.units, "Short-time Fourier transform")
 
     def _taper(self) -> NDArray[np.float32]:
         return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.n_fft) / self.n_fft)).astype(np.float32)
@@ -129,6 +130,7 @@ class ConstantQ:
     dims: ClassVar[tuple[str, str]] = ("frequency", "time")
     units: ClassVar[str] = "dB"
     floor: ClassVar[float] = -80.0
+    flipped: ClassVar[bool] = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -159,7 +161,7 @@ class ConstantQ:
         level = librosa.amplitude_to_db(magnitude, ref=np.max, top_db=-self.floor).astype(np.float32)
         frequencies = self.fmin * 2.0 ** (np.arange(self.bins) / self.bins_per_octave)
         step = self.hop_length / self.sampling_rate
-        return _labelled(level, signal, frequencies, step, self.units, "Level re maximum")
+        return labelled(level, signal, frequencies, step, self.units, "Level re maximum")
 
     def windows(self, width: int) -> list[Window]:
         """Windows that overlap by half; a short recording is repeated."""
@@ -174,11 +176,17 @@ class ConstantQ:
         return batch[:, :, np.arange(self.frames) % batch.shape[-1]] / -self.floor + 1.0
 
 
-def _labelled(
-    values: NDArray[Any], signal: xr.DataArray, frequencies: NDArray[np.float64], step: float, units: str, name: str
+def labelled(
+    values: NDArray[Any],
+    signal: xr.DataArray,
+    frequencies: NDArray[np.float64],
+    step: float,
+    units: str,
+    name: str,
+    delay: float = 0.0,
 ) -> xr.DataArray:
-    """Features (frequency, time) on the axes of the signal; `step` [s] from frame to frame."""
-    start = float(signal["time"][0]) if signal.sizes["time"] else 0.0
+    """Features (frequency, time) on the axes of the signal; `step` from frame to frame and `delay` of the first [s]."""
+    start = delay + (float(signal["time"][0]) if signal.sizes["time"] else 0.0)
     times = start + np.arange(values.shape[1]) * step
     return xr.DataArray(
         values,
