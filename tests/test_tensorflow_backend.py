@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -280,17 +281,103 @@ def test_a_model_inside_a_model_is_a_layer() -> None:
         assert_allclose(answer.layer[0], kernel.transpose(2, 0, 1), atol=1e-6)
 
 
-def test_probabilities_are_refused() -> None:
+def ends() -> dict[str, Callable[[Any, Any], Any]]:
+    """Ways of ending a Keras model with probabilities: from the features and the head to the output."""
     from tensorflow import keras
 
-    for last in (
-        keras.layers.Dense(2, activation="softmax"),
-        keras.layers.Activation("sigmoid"),
-        keras.layers.Softmax(),
-    ):
-        model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2), last])
-        with pytest.raises(ValueError, match="logits are expected"):
-            TensorFlowBackend(model, lambda x: x[..., None], (4, 4))
+    layers = keras.layers
+
+    def dense(activation: Any, **options: Any) -> Callable[[Any, Any], Any]:
+        def end(x: Any, head: Any) -> Any:
+            last = layers.Dense(head.units, activation=activation, name="last", **options)
+            y = last(x)
+            last.set_weights(head.get_weights()[: len(last.weights)])
+            return y
+
+        return end
+
+    def model(x: Any, head: Any) -> Any:
+        inputs = keras.Input(x.shape[1:])
+        return keras.Model(inputs, dense("softmax")(inputs, head), name="classifier")(x)
+
+    return {
+        "dense": dense("softmax"),
+        "sigmoid": dense("sigmoid"),
+        "a layer as activation": dense(layers.Softmax()),
+        "without bias": dense("softmax", use_bias=False),
+        "activation": lambda x, head: layers.Activation("sigmoid")(head(x)),
+        "softmax": lambda x, head: layers.Softmax()(layers.Dropout(0.5)(head(x))),
+        "operation": lambda x, head: keras.ops.softmax(head(x)),
+        "float32": lambda x, head: layers.Activation("linear")(layers.Activation("softmax")(head(x))),
+        "inside a model": model,
+    }
+
+
+END_NAMES = ["dense", "sigmoid", "a layer as activation", "without bias", "activation", "softmax", "operation",
+             "float32", "inside a model"]  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("end", END_NAMES)
+def test_probabilities_at_the_end_are_taken_off(end: str, classes: int) -> None:
+    from tensorflow import keras
+
+    plain = keras_copy(ConvNet(classes=classes))
+    head = plain.get_layer("head")
+    if end == "without bias":
+        head.set_weights([head.get_weights()[0], np.zeros(classes)])
+    model = keras.Model(plain.inputs[0], ends()[end](plain.get_layer("pool").output, head))
+    batch = np.stack([window(seed) for seed in range(3)])
+    before, config = model(batch[..., None]).numpy(), model.get_config()
+    one, other = (TensorFlowBackend(m, lambda x: x[..., None], (16, 16)) for m in (plain, model))
+    assert (other.one_logit, other.classes, other.layers()) == (one.one_logit, one.classes, one.layers())
+    assert_allclose(other.logits(batch), one.logits(batch), atol=1e-6)
+    expected, found = (backend.gradients(batch, 1, "relu1") for backend in (one, other))
+    for name in ("logits", "inputs", "activations", "layer"):
+        assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6, err_msg=name)
+    assert_allclose(other.activations(batch, "relu2").gradients, one.activations(batch, "relu2").gradients, atol=1e-6)
+    assert_array_equal(model(batch[..., None]), before)
+    assert model.get_config() == config  # the model is the person's own
+
+
+def test_a_sequential_model_with_probabilities_says_the_same_as_the_model() -> None:
+    from tensorflow import keras
+
+    for outputs, activation in ((2, "softmax"), (1, "sigmoid")):
+        model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(outputs, activation=activation)])
+        mine = Classifier.from_keras(model, labels=["a", "b"], frontend=PlainFrontEnd((16, 16)))
+        answer = model(window()[None, ..., None]).numpy()[0]
+        batch = mine.probabilities(mine.backend.logits(window()[None]))[0]
+        assert_allclose(batch, answer if outputs == 2 else [1 - answer[0], answer[0]], atol=1e-6)
+
+
+def test_training_goes_on_behind_the_logits() -> None:
+    from tensorflow import keras
+
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
+    backend = TensorFlowBackend(model, lambda x: x[..., None], (4, 4))
+    model.layers[-1].set_weights([np.ones((16, 2)), np.array([0.0, 1.0])])
+    assert_allclose(backend.logits(np.ones((1, 4, 4), np.float32)), [[16, 17]])
+
+
+def test_probabilities_that_cannot_be_taken_off_are_refused() -> None:
+    from tensorflow import keras
+
+    class Own(keras.layers.Dense):
+        pass
+
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), Own(2, activation="softmax", name="own")])
+    with pytest.raises(ValueError, match=r"ends with softmax inside of the layer own \(Own\), whose logits cannot"):
+        TensorFlowBackend(model, lambda x: x[..., None], (4, 4))
+
+
+def test_a_model_with_two_outputs_is_refused() -> None:
+    from tensorflow import keras
+
+    inputs = keras.Input((4, 4, 1))
+    outputs = [keras.layers.Dense(2)(keras.layers.Flatten()(inputs)) for _ in range(2)]
+    with pytest.raises(ValueError, match="1 inputs and 2 outputs; one of each is expected"):
+        TensorFlowBackend(keras.Model(inputs, outputs), lambda x: x[..., None], (4, 4))
 
 
 def test_a_subclassed_model_is_refused() -> None:

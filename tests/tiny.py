@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class PlainFrontEnd:
     modality: str = "radiograph"
     floor: float = 0.0
     units: str = "1"
+    flipped: ClassVar[bool] = False
 
     @property
     def dims(self) -> tuple[str, str]:

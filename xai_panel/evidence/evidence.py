@@ -208,13 +208,20 @@ class Evidence:
 
     @property
     def activations(self) -> Activations:
-        """The target layer's activations and gradients, (K, h, w). Raises ValueError when no layer has a grid."""
+        """The target layer's activations and gradients, (K, h, w), rows in the order of the features.
+
+        Raises ValueError when no layer has a grid.
+        """
         if self.layer is None:
             raise ValueError("layer: the model has no layer with a spatial grid; choose a method that needs none")
         if self._listen is not None:
-            return self._once("activations", self._listen)
-        answer = self._single()
-        return Activations(answer.activations[0], answer.layer[0], self.layer)
+            answer = self._once("activations", self._listen)
+        else:
+            single = self._single()
+            answer = Activations(single.activations[0], single.layer[0], self.layer)
+        if self.classifier.frontend.flipped:
+            return Activations(answer.values[:, ::-1], answer.gradients[:, ::-1], self.layer)
+        return answer
 
     # --- many passes, in batches ---
 

@@ -105,7 +105,8 @@ class Classifier:
     def from_keras(cls, model: Any, *, labels: Sequence[str], frontend: Own, **card: Any) -> Classifier:
         """A functional or sequential Keras model of your own as a classifier, see `from_torch`.
 
-        Its input is (n, H, W, channels), and it ends with logits: a last layer without softmax or sigmoid.
+        Its input is (n, H, W, channels). A softmax or sigmoid at its end is left out: the logits in front of it are
+        explained. Several outputs behind a sigmoid are findings of their own, which `multi_label=True` says.
         """
         from xai_panel.models.backends.tensorflow import TensorFlowBackend
 

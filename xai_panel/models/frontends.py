@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xai_panel.models.drawing import LEVELS, coloured, colours, draw
 from xai_panel.models.spectra import ConstantQ, Waveform, labelled, resampled
 from xai_panel.models.windows import Window, even_rows, overlapping
 
@@ -31,6 +32,7 @@ class FrontEnd(Protocol):
     shape: (H, W) of one model window
     units: of the feature values
     floor: feature value that means silence or black; short windows are padded with it unless they are repeated
+    flipped: whether the model, and so its layers, has the features' last row first
 
     Features are float32, or complex64 where two real numbers, the parts of a Fourier coefficient, belong together.
     """
@@ -39,6 +41,7 @@ class FrontEnd(Protocol):
     dims: ClassVar[tuple[str, str]]
     units: ClassVar[str]
     floor: ClassVar[float]
+    flipped: ClassVar[bool]
 
     @property
     def shape(self) -> tuple[int, int]: ...
@@ -52,7 +55,10 @@ class FrontEnd(Protocol):
         ...
 
     def rows(self, count: int) -> NDArray[np.float64]:
-        """Places of the features' rows on a layer's grid of `count` rows, (H,), in rows; row r is centred at r."""
+        """Places of the features' rows on a layer's grid of `count` rows, (H,), in rows; row r is centred at r.
+
+        Of a layer that is put back into the order of the features where the front end is `flipped`.
+        """
         ...
 
     def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
@@ -101,6 +107,7 @@ class _Affine:
 
     scale: ClassVar[float]
     offset: ClassVar[float]
+    flipped: ClassVar[bool] = False
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -170,6 +177,11 @@ class LogMel(_Affine):
         return (self.bands, self.frames)
 
     def features(self, signal: xr.DataArray) -> xr.DataArray:
+        step = self.hop_length / self.sampling_rate
+        return labelled(self._level(signal), signal, self.frequencies(), step, self.units, "Level re maximum")
+
+    def _level(self, signal: xr.DataArray) -> NDArray[np.float32]:
+        """Levels (bands, any number of frames) [dB]."""
         import librosa
 
         wave, count = resampled(signal, self.sampling_rate, self.hop_length)
@@ -190,22 +202,75 @@ class LogMel(_Affine):
                 fmax=self.fmax,
                 center=False,
             )
-        level = librosa.power_to_db(power, ref=np.max, top_db=-self.floor).astype(np.float32)
-        step = self.hop_length / self.sampling_rate
-        return labelled(level, signal, self.frequencies(), step, self.units, "Level re maximum")
+        level: NDArray[np.float32] = librosa.power_to_db(power, ref=np.max, top_db=-self.floor).astype(np.float32)
+        return level
 
     def frequencies(self) -> NDArray[np.float64]:
-        """Centres of the mel bands [Hz], (bands,)."""
+        """Centres of the rows [Hz], (rows,)."""
         import librosa
 
-        return np.asarray(librosa.mel_frequencies(self.bands + 2, fmin=self.fmin, fmax=self.fmax)[1:-1])
+        low, high = librosa.hz_to_mel([self.fmin, self.fmax])
+        bands = 1 + even_rows(self.shape[0], self.bands)  # the filter below the lowest one is at fmin
+        return np.asarray(librosa.mel_to_hz(low + bands * (high - low) / (self.bands + 1)))
 
     def windows(self, width: int) -> list[Window]:
-        """Windows of `frames` columns, overlapping by half; the last one ends with the recording."""
-        return overlapping(width, self.frames)
+        """Windows of the model's width, overlapping by half; the last one ends with the recording."""
+        return overlapping(width, self.shape[1])
 
     def rows(self, count: int) -> NDArray[np.float64]:
-        return even_rows(self.bands, count)
+        return even_rows(self.shape[0], count)
+
+
+@dataclass(frozen=True)
+class Picture(LogMel):
+    """Picture of a log-mel spectrogram, as deepfake-audio demos draw it: (frequency [Hz], time [s]) in dB.
+
+    Card: kind = "picture". matplotlib draws the levels −80…0 dB re the recording's maximum without axes, each frame and
+    band a flat cell, low frequencies at the bottom; the picture is saved as PNG and read back, which leaves 256 levels.
+    A window is a square of `size` × `size` pixels that shows `bands` and `frames`; longer recordings are drawn as one
+    long picture at the same number of pixels a second.
+
+    Features are the picture in grey, so that a map has one value a pixel; row 0 is the lowest. Networks see its colours
+    by `colormap`, any of matplotlib's: three channels of 0…1, piecewise linear between the 256 colours, normalised by
+    `mean` and `std`.
+
+    Raises `ValueError` for an unknown colour map or other than three channels.
+    """
+
+    bands: int = 112
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    size: int = 224
+    colormap: str = "viridis"
+
+    flipped: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        colours(self.colormap)
+        if len(self.mean) != 3:
+            raise ValueError(f"parameters «mean» and «std» have {len(self.mean)} entries; a picture has three channels")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.size, self.size)
+
+    def features(self, signal: xr.DataArray) -> xr.DataArray:
+        level = self._level(signal)
+        frames = level.shape[1]
+        width = max(1, round(frames * self.size / self.frames))
+        picture = draw(level, (self.floor, 0.0), (self.size, width))[::-1]
+        hop = self.hop_length / self.sampling_rate
+        step = hop * frames / width
+        values = picture * np.float32(self.floor / (1 - LEVELS)) + np.float32(self.floor)
+        return labelled(
+            values, signal, self.frequencies(), step, self.units, "Level re maximum", delay=(step - hop) / 2
+        )
+
+    def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
+        """Pictures in colour from windows (n, frequency, time); the lowest frequency is the last row."""
+        table = ((colours(self.colormap) - self.mean) / self.std).astype(np.float32)
+        return stack(coloured((batch - self.floor) * ((LEVELS - 1) / -self.floor), table))
 
 
 @dataclass(frozen=True)
@@ -264,8 +329,9 @@ def _regrid(centers: NDArray[Any], count: int) -> NDArray[np.float64]:
     return low + (np.arange(count) + 0.5) * (high - low) / count
 
 
-FRONT_ENDS: dict[str, type[LogMel] | type[Waveform] | type[ConstantQ] | type[RadiographImage]] = {
+FRONT_ENDS: dict[str, type[LogMel] | type[Picture] | type[Waveform] | type[ConstantQ] | type[RadiographImage]] = {
     "log-mel": LogMel,
+    "picture": Picture,
     "waveform": Waveform,
     "cqt": ConstantQ,
     "radiograph": RadiographImage,

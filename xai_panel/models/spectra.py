@@ -25,10 +25,16 @@ def resampled(signal: xr.DataArray, rate: float, hop: int) -> tuple[NDArray[np.f
 
 
 def labelled(
-    values: NDArray[Any], signal: xr.DataArray, frequencies: NDArray[np.float64], step: float, units: str, name: str
+    values: NDArray[Any],
+    signal: xr.DataArray,
+    frequencies: NDArray[np.float64],
+    step: float,
+    units: str,
+    name: str,
+    delay: float = 0.0,
 ) -> xr.DataArray:
-    """Features (frequency, time) on the axes of the signal; `step` [s] from frame to frame."""
-    start = float(signal["time"][0]) if signal.sizes["time"] else 0.0
+    """Features (frequency, time) on the axes of the signal; `step` from frame to frame and `delay` of the first [s]."""
+    start = delay + (float(signal["time"][0]) if signal.sizes["time"] else 0.0)
     times = start + np.arange(values.shape[1]) * step
     return xr.DataArray(
         values,
@@ -77,6 +83,7 @@ class Waveform:
     dims: ClassVar[tuple[str, str]] = ("frequency", "time")
     units: ClassVar[str] = "1"
     floor: ClassVar[float] = 0.0
+    flipped: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -152,6 +159,7 @@ class ConstantQ:
     dims: ClassVar[tuple[str, str]] = ("frequency", "time")
     units: ClassVar[str] = "dB"
     floor: ClassVar[float] = -80.0
+    flipped: ClassVar[bool] = False
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -23,11 +23,12 @@ class TensorFlowBackend:
 
     Parameters
     ----------
-    model: the network; its last layer must give logits
+    model: the network; a softmax or sigmoid at its end is left out, and the logits in front of it are explained
     to_input: differentiable map from features (n, H, W) to the network's input, on tensors
     shape: (H, W) of one window of features
 
-    Raises ValueError for a model that cannot be taken apart into layers, or that ends with probabilities.
+    The model itself is not changed. Raises ValueError for a model that cannot be taken apart into layers, or that ends
+    with probabilities from a layer of its own kind.
     """
 
     framework = "tensorflow"
@@ -36,6 +37,7 @@ class TensorFlowBackend:
 
     def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int]) -> None:
         import tensorflow as tf
+        from tensorflow import keras
 
         self.model = model
         self._to_input = to_input
@@ -51,16 +53,19 @@ class TensorFlowBackend:
             ) from error
         if not getattr(model, "inputs", None):
             raise ValueError(f"{model.name}: a subclassed Keras model; a functional or sequential one is expected")
-        if len(model.inputs) != 1:
-            raise ValueError(f"{model.name}: {len(model.inputs)} inputs; a model with one input is expected")
-        self._refuse_probabilities()
-        outputs = model.output_shape
+        if len(model.inputs) != 1 or len(model.outputs) != 1:
+            raise ValueError(
+                f"{model.name}: {len(model.inputs)} inputs and {len(model.outputs)} outputs; one of each is expected"
+            )
+        self._logits = logits_of(model)
+        outputs = self._logits.shape
         if len(outputs) != 2:
             raise ValueError(f"the network answers with shape {outputs}; (n, classes) is expected")
         self.one_logit = outputs[1] == 1
         self.classes = 2 if self.one_logit else int(outputs[1])
+        network = keras.Model(model.inputs[0], self._logits)
         signature = [tf.TensorSpec((None, *shape), tf.float32)]
-        self._forward = tf.function(lambda features: self._pair(model(to_input(features), training=False)), signature)
+        self._forward = tf.function(lambda features: self._pair(network(to_input(features), training=False)), signature)
 
     @classmethod
     def behind(cls, frontend: FrontEnd, model: Any) -> TensorFlowBackend:
@@ -70,13 +75,6 @@ class TensorFlowBackend:
         return cls(
             model, lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)), frontend.shape
         )
-
-    def _refuse_probabilities(self) -> None:
-        """Behind softmax or sigmoid the gradients of a confident verdict vanish, and maps would have no logit units."""
-        last = self.model.layers[-1]
-        name = getattr(getattr(last, "activation", None), "__name__", type(last).__name__.lower())
-        if name in ("softmax", "sigmoid"):
-            raise ValueError(f"{self.model.name} ends with {name}; logits are expected: end it with activation=None")
 
     def _pair(self, outputs: Any) -> Any:
         import tensorflow as tf
@@ -112,7 +110,7 @@ class TensorFlowBackend:
         if layer is not None and layer not in self.layers():
             raise ValueError(f"no layer {layer!r} with a spatial grid; there are: {', '.join(self.layers())}")
         watched = [] if layer is None else [self._output(layer)]
-        network = keras.Model(self.model.inputs[0], [*watched, self.model.outputs[0]])
+        network = keras.Model(self.model.inputs[0], [*watched, self._logits])
 
         @tf.function(input_signature=[tf.TensorSpec((None, *self._shape), tf.float32), tf.TensorSpec((), tf.int32)])
         def backward(features: Any, target: Any) -> list[Any]:
@@ -162,6 +160,40 @@ class TensorFlowBackend:
         if not layers:
             raise ValueError("the network has no layer with a spatial grid")
         return layers[-1]
+
+
+def logits_of(model: Any) -> Any:
+    """The logits of a functional Keras model with one output, as a symbolic output of its own graph on its own weights.
+
+    Behind softmax or sigmoid the gradients of a confident verdict vanish, and maps would have no logit units. Raises
+    ValueError where the layer that gives the probabilities cannot be had without them.
+    """
+    from tensorflow import keras
+
+    output = model.outputs[0]
+    while True:
+        operation, index, _ = output._keras_history
+        inputs = operation._inbound_nodes[index].input_tensors
+        if isinstance(operation, keras.Model):
+            inner = logits_of(operation)
+            return output if inner is operation.outputs[0] else keras.Model(operation.inputs, inner)(inputs)
+        activation = getattr(operation, "activation", operation)
+        kind = getattr(activation, "__name__", type(activation).__name__).lower()
+        alone = activation is operation or isinstance(operation, keras.layers.Activation)
+        if kind in ("softmax", "sigmoid"):
+            break
+        if not alone or kind not in ("linear", "identity", "dropout"):
+            return output
+        output = inputs[0]
+    if alone:
+        return inputs[0]
+    if type(operation) is not keras.layers.Dense or operation.quantization_mode is not None:
+        raise ValueError(
+            f"{model.name} ends with {kind} inside of the layer {operation.name} ({type(operation).__name__}), whose "
+            "logits cannot be had: end it with activation=None, and let a layer Activation or Softmax follow"
+        )
+    logits = keras.ops.matmul(inputs[0], operation.kernel)
+    return logits if operation.bias is None else keras.ops.add(logits, operation.bias)
 
 
 def _channels_first(values: Array) -> Array:
