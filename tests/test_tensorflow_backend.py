@@ -402,3 +402,37 @@ def test_threads_on_one_model_do_not_disturb_each_other() -> None:
     for one, other in zip(serial, threaded, strict=True):
         assert_allclose(other.inputs, one.inputs, atol=1e-6)
         assert_allclose(other.layer, one.layer, atol=1e-6)
+
+
+def test_a_recording_of_any_length_is_heard_as_it_is() -> None:
+    """Nothing is added to a short recording, and every map has its length; a long one is heard in windows."""
+    from xai_panel.models.architectures import build_keras
+    from xai_panel.models.frontends import LogMel
+
+    model = build_keras("xai_panel:keras-length-free", 2)
+    frontend = LogMel(bands=24, frames=40, mean=(0.5,), std=(0.25,), padded=False)
+    listener = Classifier.from_keras(model, labels=("bona fide", "spoof"), frontend=frontend)
+    wave = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    for samples, windows in ((144 * 17, 1), (144 * 100, 4)):
+        signal = xr.DataArray(
+            wave[:samples],
+            dims="time",
+            coords={"time": np.arange(samples) / 16_000},
+            attrs={"sampling_rate": 16_000.0, "modality": "audio"},
+        )
+        features = listener.features(signal)
+        assert features.shape == (24, samples // 144)
+        prediction = listener.predict(signal)
+        assert len(prediction.window_logits) == windows
+        if windows == 1:
+            own = model(((features.values[None, ..., None] / 80 + 1) - 0.5) / 0.25, training=False).numpy()
+            assert_allclose(prediction.logits, own[0], rtol=1e-4, atol=1e-5)
+        maps = explain(
+            listener,
+            signal,
+            ["grad-cam", "integrated-gradients", "lime"],
+            store=False,
+            budget={"steps": 4, "coalitions": 40},
+        )
+        for id in maps["method"].values.tolist():
+            assert maps.xai.map(id).shape == features.shape and np.isfinite(maps.xai.map(id)).all(), id

@@ -275,13 +275,21 @@ def test_segments_are_as_high_as_the_scale_says():
 
 def test_copies_of_a_short_recording_share_one_place_on_the_map():
     values = np.zeros((33, 50), np.float32)
-    stitch = Stitch(values, SMALL, [Window(0, 50, repeated=True)])
+    stitch = Stitch(values, SMALL, [Window(0, 50, filled="copies")])
     heard = np.concatenate([np.arange(50), np.arange(50), np.arange(25)]).astype(np.float32)
     more = np.repeat([0.0, 3.0, 0.0], [50, 50, 25])  # the second copy speaks louder
     stitch.add(0, MapResult((heard + more)[None]))
     stitch.finish()
     expected = np.arange(50) + np.where(np.arange(50) < 25, 1.0, 1.5)
     assert_allclose(values, np.tile(expected, (33, 1)), rtol=1e-5)
+
+
+def test_a_narrow_window_has_the_layers_grid_for_itself():
+    values = np.zeros((33, 50), np.float32)
+    stitch = Stitch(values, SMALL, [Window(0, 50, filled="nothing")])
+    stitch.add(0, MapResult(np.arange(5, dtype=np.float32)[None]))
+    stitch.finish()
+    assert_allclose(values[0, [4, 24, 45]], [0.0, 2.0, 4.0], atol=0.1)
 
 
 # --- every method, any length

@@ -31,7 +31,7 @@ class Stitch:
     def add(self, index: int, result: MapResult) -> None:
         """The answer of a method to one window, on its own grid.
 
-        A layer's grid covers the model's whole window, with its padding or the copies of a repeated window; what the
+        A layer's grid covers the model's whole window, with its padding or the copies that fill it; what the
         model hears several times gets the mean over the copies.
         """
         window = self._windows[index]
@@ -50,8 +50,11 @@ class Stitch:
         shape = self._frontend.shape
         if values.shape in ((shape[0], window.width), window_shape(window, self._frontend)):
             return values[:, : window.width]
-        whole = upsample(values, shape, self._frontend.rows(values.shape[0]))
-        if not window.repeated:
+        rows = self._frontend.rows(values.shape[0])
+        if window.filled == "nothing":
+            return upsample(values, (shape[0], window.width), rows)
+        whole = upsample(values, shape, rows)
+        if window.filled == "floor":
             return whole[:, : window.width]
         copies = np.pad(whole, ((0, 0), (0, -shape[1] % window.width)), constant_values=np.nan)
         return np.nanmean(copies.reshape(shape[0], -1, window.width), axis=1)

@@ -31,7 +31,7 @@ class FrontEnd(Protocol):
     dims: names of the two feature axes, ("frequency", "time") or ("y", "x")
     shape: (H, W) of one model window
     units: of the feature values
-    floor: feature value that means silence or black; short windows are padded with it unless they are repeated
+    floor: feature value that means silence or black; short windows are padded with it unless they are filled otherwise
     flipped: whether the model, and so its layers, has the features' last row first
 
     Features are float32, or complex64 where two real numbers, the parts of a Fourier coefficient, belong together.
@@ -67,7 +67,7 @@ class FrontEnd(Protocol):
 
 
 def cut(values: NDArray[Any], window: Window, frontend: FrontEnd) -> NDArray[Any]:
-    """The window (H, W) of the feature values (H, any width), padded with the front end's floor unless it is repeated.
+    """The window (H, W) of the feature values (H, any width), padded with the front end's floor where it is to be.
 
     float32, or complex64 of complex features.
     """
@@ -78,8 +78,8 @@ def cut(values: NDArray[Any], window: Window, frontend: FrontEnd) -> NDArray[Any
 
 
 def window_shape(window: Window, frontend: FrontEnd) -> tuple[int, int]:
-    """(H, W) of the features that a backend gets of a window: the model's own, or narrower when it is repeated."""
-    return (frontend.shape[0], window.width if window.repeated else frontend.shape[1])
+    """(H, W) of the features that a backend gets of a window: the model's own, or narrower when it is not padded."""
+    return (frontend.shape[0], frontend.shape[1] if window.filled == "floor" else window.width)
 
 
 def feature_type(values: NDArray[Any]) -> type[np.complex64] | type[np.float32]:
@@ -139,6 +139,9 @@ class LogMel(_Affine):
     through in blocks, so that two hours need no more memory than their features. Networks see −80…0 dB as 0…1,
     normalised by `mean` and `std` in one channel per entry.
 
+    Recordings that are shorter than the `frames` of one window are padded with silence, or not where `padded` is false,
+    for networks that take any length. Longer ones are heard in windows that overlap by half.
+
     Raises `ValueError` for parameters that contradict each other; it names them.
     """
 
@@ -150,6 +153,7 @@ class LogMel(_Affine):
     frames: int = 224
     fmin: float = 20.0
     fmax: float = 8000.0
+    padded: bool = True
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
@@ -215,7 +219,7 @@ class LogMel(_Affine):
 
     def windows(self, width: int) -> list[Window]:
         """Windows of the model's width, overlapping by half; the last one ends with the recording."""
-        return overlapping(width, self.shape[1])
+        return overlapping(width, self.shape[1], "floor" if self.padded else "nothing")
 
     def rows(self, count: int) -> NDArray[np.float64]:
         return even_rows(self.shape[0], count)
@@ -372,6 +376,8 @@ def _unlike(value: Any, default: Any) -> str:
     if isinstance(default, tuple):
         each = isinstance(value, list | tuple) and all(not _unlike(item, 0.0) for item in value)
         return "" if each else "a list of numbers"
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
     if isinstance(default, str):
         return "" if isinstance(value, str) else "a text"
     if isinstance(default, int):

@@ -114,7 +114,7 @@ class Waveform:
 
     def windows(self, width: int) -> list[Window]:
         """Windows that overlap by half; a short recording is repeated."""
-        return overlapping(width, self.shape[1], repeated=True)
+        return overlapping(width, self.shape[1], filled="copies")
 
     def rows(self, count: int) -> NDArray[np.float64]:
         """Places of the bins on the `count` rows of a layer's grid, in rows; row r is centred at r."""
@@ -191,7 +191,7 @@ class ConstantQ:
 
     def windows(self, width: int) -> list[Window]:
         """Windows that overlap by half; a short recording is repeated."""
-        return overlapping(width, self.frames, repeated=True)
+        return overlapping(width, self.frames, filled="copies")
 
     def rows(self, count: int) -> NDArray[np.float64]:
         """Places of the bins on the `count` rows of a layer's grid, which divide the bins evenly."""

@@ -12,26 +12,27 @@ from numpy.typing import NDArray
 class Window:
     """Range [start, stop) over the last axis of the features.
 
-    A window that is narrower than the model's is filled up with the front end's floor, or, where `repeated`, the front
-    end repeats it for the model until it is full: a feature that is taken away is then missing in every copy.
+    A window that is narrower than the model's is `filled` up with the front end's "floor", or by the front end with its
+    "copies" until it is full: a feature that is taken away is then missing in every copy. With "nothing" it stays
+    narrow, for a network that takes windows of any width.
     """
 
     start: int
     stop: int
-    repeated: bool = False
+    filled: str = "floor"
 
     @property
     def width(self) -> int:
         return self.stop - self.start
 
 
-def overlapping(width: int, size: int, repeated: bool = False) -> list[Window]:
+def overlapping(width: int, size: int, filled: str = "floor") -> list[Window]:
     """Windows of `size` columns over features of `width` columns, overlapping by half; the last one ends with them.
 
-    repeated: whether features that are shorter than one window are repeated.
+    filled: what features that are shorter than one window are filled up with.
     """
     if width <= size:
-        return [Window(0, width, repeated and width < size)]
+        return [Window(0, width, filled if width < size else "floor")]
     starts = [*range(0, width - size, size // 2), width - size]
     return [Window(start, start + size) for start in starts]
 

@@ -19,7 +19,6 @@ from xai_panel.training.datasets.collected import TRAINED_CORPUS
 from xai_panel.training.recordings import HELD_OUT_VOCODERS, TRAINED_VOCODERS, Recording
 from xai_panel.training.task import HeldOut, Recipe, Source, Task
 
-BATCH = 32
 FEWEST = 5  # recordings of a generator that get a figure of their own
 MOST = 48  # recordings that batch norms and rounding are checked with
 RATE = 16_000
@@ -132,8 +131,8 @@ class _Heard:
         short = _shortened(self.frontend, self.recipe.piece)
         train = [k for k, r in enumerate(self.everything) if r.part == "train" and r.generator not in HELD_OUT_VOCODERS]
         return Task(
-            batches=lambda _epoch, rng: recordings.epoch_batches(pairs(rng), short, RATE, BATCH, rng),
-            schedule=self.recipe.schedule(source, 2 * count // BATCH),
+            batches=lambda _epoch, rng: recordings.epoch_batches(pairs(rng), short, RATE, self.recipe.batch, rng),
+            schedule=self.recipe.schedule(source, 2 * count // self.recipe.batch),
             sample=torch.cat([self.inputs(k)[:1] for k in train[:: max(1, len(train) // MOST)]]),
             inputs=self.inputs,
             validation=[self.test("validation", validation)],

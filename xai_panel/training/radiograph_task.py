@@ -14,7 +14,6 @@ from xai_panel.training.datasets.base import RADIOGRAPH
 from xai_panel.training.radiographs import Radiographs
 from xai_panel.training.task import HeldOut, Recipe, Source, Task
 
-BATCH = 32
 #: TorchXRayVision's 18 outputs, in order.
 FINDINGS = (
     "Atelectasis",
@@ -86,9 +85,9 @@ def task(recipe: Recipe, source: Source) -> Task:
     pick = slice(None, None, max(1, len(training.labels) // MOST))
     return Task(
         batches=lambda epoch, rng: radiographs.epoch_batches(
-            training, frontend, BATCH, 2 if epoch < recipe.coarse else 1, rng
+            training, frontend, recipe.batch, 2 if epoch < recipe.coarse else 1, rng
         ),
-        schedule=recipe.schedule(source, size // BATCH),
+        schedule=recipe.schedule(source, size // recipe.batch),
         sample=radiographs.model_input(torch.from_numpy(training.features[pick]).float() / 255, frontend),
         inputs=images.inputs,
         validation=checks,

@@ -199,13 +199,13 @@ def epoch_batches(
 
     The window begins at random. `pairs`: bona fide and spoofed recordings that are as alike as can be had.
     """
-    repeats = frontend.windows(1)[0].repeated
+    pads = frontend.windows(1)[0].filled == "floor"
     features, labels = [], []
     for pair in pairs:
         for recording in pair:
             wave = augment_waveform(recording.waveform / 32767.0, sampling_rate, rng)
             window = windows_of(wave, frontend, sampling_rate)[0]
-            if repeats:
+            if not pads:
                 window = np.take(window, np.arange(frontend.shape[1]), axis=1, mode="wrap")
             features.append(mask(window, rng))
             labels.append(recording.label)

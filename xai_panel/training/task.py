@@ -108,7 +108,8 @@ class Recipe:
     task: reads the data; architecture: see `build`, of PyTorch, and `build_keras`; outputs: of the network;
     initial: "" for random weights, "imagenet" for MobileNetV2's, or the classifier whose weights it starts from;
     piece: share of the front end's window that one training window has; coarse: epochs that look at images of half the
-    height and width, the first ones.
+    height and width, the first ones; rounds: how often each bona fide recording of the collected ones is heard in an
+    epoch; batch: windows a step.
     """
 
     task: Callable[[Recipe, Source], Task]
@@ -123,6 +124,7 @@ class Recipe:
     piece: float = 1.0
     coarse: int = 0
     rounds: int = 3
+    batch: int = 32
     smoothing: float = 0.05
 
     def schedule(self, source: Source, batches: int) -> fit.Schedule:

@@ -113,7 +113,7 @@ OWN = {
 }
 
 #: The project's own Keras models: function in `keras_networks`.
-KERAS = {"keras-length-free": "length_free"}
+KERAS = {"keras-length-free": "length_free", "keras-picture": "picture"}
 
 SOURCES: dict[str, Callable[[str, int], nn.Module]] = {
     "torchvision": _torchvision,

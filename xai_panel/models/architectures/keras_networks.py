@@ -20,3 +20,22 @@ def length_free(outputs: int) -> Any:
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.3)(x)
     return keras.Model(inputs, layers.Dense(outputs)(x), name="length_free")
+
+
+def picture(outputs: int) -> Any:
+    """Pictures of spectrograms (n, 224, 224, 3) in 0…1 → probabilities (n, outputs): four convolutions with batch
+    normalisation and max pooling, global average pooling, softmax; 0.1 million weights.
+    """
+    from tensorflow import keras
+
+    layers = keras.layers
+    inputs = x = keras.Input((224, 224, 3), name="picture")
+    for k, width in enumerate((16, 32, 64, 128)):
+        if k:
+            x = layers.MaxPooling2D()(x)
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.95)(x)
+        x = layers.ReLU(name=f"activation_{k + 1}")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(inputs, layers.Softmax()(layers.Dense(outputs)(x)), name="picture")

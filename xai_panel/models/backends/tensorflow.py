@@ -25,7 +25,7 @@ class TensorFlowBackend:
     ----------
     model: the network; a softmax or sigmoid at its end is left out, and the logits in front of it are explained
     to_input: differentiable map from features (n, H, W) to the network's input, on tensors
-    shape: (H, W) of one window of features
+    shape: (H, W) of one window of features; any_width: windows may be narrower, and are not filled up
 
     The model itself is not changed. Raises ValueError for a model that cannot be taken apart into layers, or that ends
     with probabilities from a layer of its own kind.
@@ -35,13 +35,14 @@ class TensorFlowBackend:
     differentiable = True
     batch = 16
 
-    def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int]) -> None:
+    def __init__(
+        self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int], any_width: bool = False
+    ) -> None:
         import tensorflow as tf
         from tensorflow import keras
 
         self.model = model
         self._to_input = to_input
-        self._shape = shape
         self._lock = threading.Lock()
         self._compiled: dict[tuple[str | None, bool], Callable[..., Any]] = {}
         inputs = to_input(tf.zeros((1, *shape)))
@@ -64,8 +65,10 @@ class TensorFlowBackend:
         self.one_logit = outputs[1] == 1
         self.classes = 2 if self.one_logit else int(outputs[1])
         network = keras.Model(model.inputs[0], self._logits)
-        signature = [tf.TensorSpec((None, *shape), tf.float32)]
-        self._forward = tf.function(lambda features: self._pair(network(to_input(features), training=False)), signature)
+        self._batch = tf.TensorSpec((None, shape[0], None if any_width else shape[1]), tf.float32)
+        self._forward = tf.function(
+            lambda features: self._pair(network(to_input(features), training=False)), [self._batch]
+        )
 
     @classmethod
     def behind(cls, frontend: FrontEnd, model: Any) -> TensorFlowBackend:
@@ -73,7 +76,10 @@ class TensorFlowBackend:
         import tensorflow as tf
 
         return cls(
-            model, lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)), frontend.shape
+            model,
+            lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)),
+            frontend.shape,
+            any_width=frontend.windows(1)[0].filled == "nothing",
         )
 
     def _pair(self, outputs: Any) -> Any:
@@ -112,7 +118,7 @@ class TensorFlowBackend:
         watched = [] if layer is None else [self._output(layer)]
         network = keras.Model(self.model.inputs[0], [*watched, self._logits])
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *self._shape), tf.float32), tf.TensorSpec((), tf.int32)])
+        @tf.function(input_signature=[self._batch, tf.TensorSpec((), tf.int32)])
         def backward(features: Any, target: Any) -> list[Any]:
             with tf.GradientTape() as tape:
                 tape.watch(features)
