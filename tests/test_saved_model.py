@@ -277,8 +277,13 @@ def test_a_folder_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"takes \(None, 16, 16, 1\) and cannot take the front end's input \(3, 16, 1"):
         SavedModelBackend(folder, three, (16, 16))
     for name, function, shape, message in (
-        ("sound", lambda x: x, (None, 100), r"takes \[-1, 100\]; float32 of any number of windows"),
-        ("single", lambda x: tf.reduce_mean(x, (1, 2)), (1, 4, 4, 1), r"takes \[1, 4, 4, 1\]; float32 of any number"),
+        ("sound", lambda x: x, (None, 100), r"takes float32 \[-1, 100\]; float32 of any number of windows"),
+        (
+            "single",
+            lambda x: tf.reduce_mean(x, (1, 2)),
+            (1, 4, 4, 1),
+            r"takes float32 \[1, 4, 4, 1\]; float32 of any number",
+        ),
         (
             "image",
             lambda x: 2 * x,

@@ -70,6 +70,7 @@ class SavedModelBackend(TapeBackend):
         self._outputs = _in_front_of_probabilities(answer)
         if self._outputs.shape.rank != 2 or self._outputs.shape[1] is None:
             raise ValueError(f"{folder.name} answers with shape {self._outputs.shape}; (n, classes) is expected")
+        self._whole = self._network.prune([self._given], [self._outputs])
         self._layers = _layers(graph, self._given, self._outputs)
         super().__init__(to_input, shape, int(self._outputs.shape[1]))
         noise = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
@@ -102,8 +103,7 @@ class SavedModelBackend(TapeBackend):
 
     def _cut(self, layer: str | None) -> Callable[[Any], tuple[Any, Any]]:
         if layer is None:
-            whole = self._network.prune([self._given], [self._outputs])
-            return lambda inputs: (None, whole(inputs)[0])
+            return lambda inputs: (None, self._whole(inputs)[0])
         values = self._layers[layer]
         front = self._network.prune([self._given], [values])
         back = self._network.prune([self._given, values], [self._outputs])
@@ -198,6 +198,8 @@ def _meta_graph(folder: Path) -> Any:
 
 def _ends(folder: Path, meta: Any) -> tuple[str, str]:
     """Names of the input and the output tensor of the serving signature."""
+    import tensorflow as tf
+
     if SIGNATURE not in meta.signature_def:
         known = ", ".join(sorted(name for name in meta.signature_def if not name.startswith("__")))
         raise ModelError(f"{folder.name} has no signature «{SIGNATURE}», only: {known or 'none'}")
@@ -210,10 +212,11 @@ def _ends(folder: Path, meta: Any) -> tuple[str, str]:
         )
         raise ModelError(f"{folder.name}: signature «{SIGNATURE}» has {names}; one of each is expected")
     shape = [dim.size for dim in found[0][0].tensor_shape.dim]
-    if found[0][0].dtype != 1 or len(shape) != 4 or shape[0] != -1:  # DT_FLOAT
+    kind = tf.dtypes.as_dtype(found[0][0].dtype).name
+    if kind != "float32" or len(shape) != 4 or shape[0] != -1:
         raise ModelError(
-            f"{folder.name}: signature «{SIGNATURE}» takes {shape}; float32 of any number of windows, [-1, H, W, "
-            "channels], is expected"
+            f"{folder.name}: signature «{SIGNATURE}» takes {kind} {shape}; float32 of any number of windows, "
+            "[-1, H, W, channels], is expected"
         )
     return found[0][0].name, found[1][0].name
 

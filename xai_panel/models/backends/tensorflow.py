@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +35,7 @@ class TapeBackend:
         self._to_input = to_input
         self._shape = shape
         self._lock = threading.Lock()
-        self._compiled: dict[tuple[str | None, bool], Callable[..., Any]] = {}
+        self._compiled: dict[Any, Callable[..., Any]] = {}
         self.one_logit = outputs == 1
         self.classes = 2 if self.one_logit else outputs
 
@@ -51,10 +50,14 @@ class TapeBackend:
     def _pair(self, outputs: Any) -> Any:
         import tensorflow as tf
 
+        outputs = tf.cast(outputs, tf.float32)
         return tf.concat([-outputs, outputs], axis=1) if self.one_logit else outputs
 
-    @cached_property
+    def logits(self, batch: Array) -> Array:
+        return np.asarray(self._once(None, self._forward)(np.ascontiguousarray(batch, np.float32)))
+
     def _forward(self) -> Callable[..., Any]:
+        """The compiled forward pass."""
         import tensorflow as tf
 
         network = self._cut(None)
@@ -63,9 +66,6 @@ class TapeBackend:
             [tf.TensorSpec((None, *self._shape), tf.float32)],
         )
         return compiled
-
-    def logits(self, batch: Array) -> Array:
-        return np.asarray(self._forward(np.ascontiguousarray(batch, np.float32)))
 
     def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
         answers = self._backward(layer, True)(np.ascontiguousarray(batch, np.float32), np.int32(target))
@@ -81,10 +81,13 @@ class TapeBackend:
 
     def _backward(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
         """The compiled forward pass and the way back to `layer` and, when `inputs`, to the features."""
+        return self._once((layer, inputs), lambda: self._compile(layer, inputs))
+
+    def _once(self, key: Any, compile: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
         with self._lock:
-            if (layer, inputs) not in self._compiled:
-                self._compiled[layer, inputs] = self._compile(layer, inputs)
-            return self._compiled[layer, inputs]
+            if key not in self._compiled:
+                self._compiled[key] = compile()
+            return self._compiled[key]
 
     def _compile(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
         import tensorflow as tf
