@@ -185,6 +185,31 @@ def test_maps_of_layers_and_of_pixels_agree_on_what_is_low(step):
         assert values[:16].mean() > 2 * values[16:].mean(), method
 
 
+def test_a_keras_network_of_the_picture_is_explained_by_every_method(speech):
+    pytest.importorskip("tensorflow", reason="needs the extra «tensorflow»")
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((64, 64, 3)),
+            layers.Conv2D(4, 5, strides=2, activation="relu"),
+            layers.Conv2D(4, 3, strides=2, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    table = {"kind": "picture", "bands": 32, "frames": 128, "size": 64}
+    mine = Classifier.from_keras(network, labels=["bona fide", "spoof"], frontend=table)
+    assert len(mine.predict(speech).window_logits) > 3
+    budget = {"coalitions": 60, "positions": 9, "noise": 2, "steps": 2}
+    ds = explain(mine, speech.isel(time=slice(0, 2 * RATE)), budget=budget, store=False)
+    assert ds.sizes["method"] == 12 and ds.sizes["frequency"] == 64
+    for method in ds["method"].values:
+        assert np.ptp(ds.xai.map(method).values) > 0, method
+
+
 def test_a_card_names_the_front_end_and_what_is_wrong_with_it():
     table = {"kind": "picture", "bands": 64, "colormap": "gray", "mean": [0, 0, 0], "std": [1, 1, 1]}
     assert build_frontend(table) == replace(Picture(), bands=64, colormap="gray")

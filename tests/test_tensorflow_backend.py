@@ -313,12 +313,13 @@ def ends() -> dict[str, Callable[[Any, Any], Any]]:
     }
 
 
-END_NAMES = ["dense", "sigmoid", "a layer as activation", "without bias", "activation", "softmax", "operation",
-             "float32", "inside a model"]  # fmt: skip
+SOFTMAX = ["dense", "a layer as activation", "without bias", "softmax", "operation", "float32", "inside a model"]
 
 
-@pytest.mark.parametrize("classes", [1, 3])
-@pytest.mark.parametrize("end", END_NAMES)
+@pytest.mark.parametrize(
+    ("end", "classes"),
+    [*((end, 3) for end in SOFTMAX), *((end, n) for end in ("sigmoid", "activation") for n in (1, 3))],
+)
 def test_probabilities_at_the_end_are_taken_off(end: str, classes: int) -> None:
     from tensorflow import keras
 

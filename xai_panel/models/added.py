@@ -25,7 +25,7 @@ from xai_panel.resources import own_models_dir
 def add_model(path: str | Path, *, allow_code: bool = False) -> Card:
     """Add the classifier that a card (TOML) describes, with the weights beside it. Returns the card as it is kept.
 
-    The card is checked field by field and the classifier asked about a blank signal; then both files are copied into
+    The card is checked field by field and the classifier asked about a blank signal; then both are copied into
     the data folder (`$XAI_PANEL_HOME`, or the platform's), from where `xai_panel.models()` and the pages list it. A
     digest that the card does not give is computed.
 
@@ -49,16 +49,17 @@ def add_model(path: str | Path, *, allow_code: bool = False) -> Card:
     if card.runs_code and not allow_code:
         raise CodeError(f"card {card.id}: field «runs_code»: its weights run code, which has to be allowed")
     weights = path.parent / card.weights
-    if not card.weights or Path(card.weights).name != card.weights or not weights.is_file():
+    if Path(card.weights).name != card.weights or card.weights in ("", "..", registry.CARD) or not weights.exists():
         raise CardError(
-            f"card {card.id}: field «weights» is {card.weights!r}; the name of a file beside the card is expected"
+            f"card {card.id}: field «weights» is {card.weights!r}; the name of a file, or of a SavedModel folder, "
+            "beside the card is expected"
         )
     home = own_models_dir()
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adding-", dir=home) as name:
         folder = Path(name) / card.id
         folder.mkdir()
-        shutil.copyfile(weights, folder / card.weights)
+        _copy(weights, folder / card.weights)
         if not card.digest:
             card = dataclasses.replace(card, digest=registry.digest_of(folder / card.weights))
         card = _try(card, folder, allow_code)
@@ -78,6 +79,17 @@ def remove_model(id: str) -> None:
     if id not in added:
         raise ValueError(f"no added classifier {id!r}; there are: {', '.join(added) or 'none'}")
     shutil.rmtree(added[id][1])
+
+
+def _copy(weights: Path, to: Path) -> None:
+    """Copy a file, or the files of a folder, which may have no links."""
+    if not weights.is_dir():
+        shutil.copyfile(weights, to)
+        return
+    for file in registry.files_of(weights):
+        place = to / file.relative_to(weights)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
 
 
 def _try(card: Card, folder: Path, allow_code: bool) -> Card:

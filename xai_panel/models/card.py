@@ -41,7 +41,7 @@ class Card:
     labels: names of the classes, in the order of the logits; positive: index of the class that is the finding
     multi_label: each label is a finding of its own, and several may be present: its probability is sigmoid(logit)
     outputs: of a PyTorch network, those that the labels name, when others were never trained; empty for all
-    weights: file beside the card; digest: its SHA-256
+    weights: file beside the card, or SavedModel folder; digest: its SHA-256, see `registry.digest_of`
     runs_code: the weights bring code along, and whoever added the classifier allowed it
     frontend: `kind` of front end and its parameters
     temperature: the logits are divided by it before the softmax (Guo et al. 2017); 1 when not calibrated

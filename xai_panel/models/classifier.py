@@ -113,6 +113,17 @@ class Classifier:
         return cls._own(partial(TensorFlowBackend.behind, model=model), "tensorflow", labels, frontend, card)
 
     @classmethod
+    def from_saved_model(cls, folder: str | Path, *, labels: Sequence[str], frontend: Own, **card: Any) -> Classifier:
+        """A SavedModel folder of your own, as TensorFlow and Keras export it, as a classifier, see `from_keras`.
+
+        Its serving signature has one input (n, H, W, channels) and one output (n, classes).
+        """
+        from xai_panel.models.backends.savedmodel import SavedModelBackend
+
+        backend = partial(SavedModelBackend.behind, folder=Path(folder))
+        return cls._own(backend, "tensorflow", labels, frontend, card)
+
+    @classmethod
     def from_onnx(cls, path: str | Path, *, labels: Sequence[str], frontend: Own, **card: Any) -> Classifier:
         """An ONNX file of your own as a classifier, see `from_torch`, for the methods that need only forward passes.
 

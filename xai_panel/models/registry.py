@@ -72,7 +72,7 @@ def _load(card: Card, folder: Path) -> Classifier:
     path = folder / card.weights
     shipped = folder == weights_dir()
     remedy = f"train it: xai-panel train {card.id} --data DIR" if shipped else "add the classifier again"
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"{card.id}: weights file {card.weights} is missing; {remedy}")
     digest = digest_of(path)
     if digest != card.digest:
@@ -80,6 +80,8 @@ def _load(card: Card, folder: Path) -> Classifier:
             f"{card.id}: {card.weights} is not the file of its card (SHA-256 {digest[:12]}…, the card says "
             f"{card.digest[:12]}…); restore it, or {remedy}"
         )
+    if path.is_dir() and card.framework != "tensorflow":
+        raise ModelError(f"{card.id}: {card.weights} is a folder; a file is expected of {card.framework}")
     frontend = _frontend(card)
     try:
         return Classifier(card, frontend, BACKENDS[card.framework](card, frontend, path))
@@ -90,9 +92,26 @@ def _load(card: Card, folder: Path) -> Classifier:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file; of a folder, that of a line for each file: its path, NUL, its SHA-256.
+
+    Raises `ModelError` as `files_of`.
+    """
+    if path.is_dir():
+        lines = [f"{file.relative_to(path).as_posix()}\0{digest_of(file)}\n" for file in files_of(path)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All files in a folder, sorted by path. Raises `ModelError` for a link, which is not followed, or a device."""
+    files = []
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            raise ModelError(f"{path.name} in {folder.name} is a link or no file; plain files and folders are expected")
+        if path.is_file():
+            files.append(path)
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _frontend(card: Card) -> FrontEnd:
@@ -124,8 +143,11 @@ def _torch_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
 
 
 def _tensorflow_backend(card: Card, frontend: FrontEnd, path: Path) -> Backend:
+    from xai_panel.models.backends.savedmodel import SavedModelBackend
     from xai_panel.models.backends.tensorflow import TensorFlowBackend
 
+    if path.is_dir():
+        return SavedModelBackend.behind(frontend, path)
     return TensorFlowBackend.behind(frontend, read_keras(path, allow_code=card.runs_code))
 
 

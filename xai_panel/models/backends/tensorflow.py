@@ -14,38 +14,129 @@ if TYPE_CHECKING:
     from xai_panel.models.frontends import FrontEnd
 
 
-class TensorFlowBackend:
-    """A functional or sequential Keras model behind its front end.
+class TapeBackend:
+    """A TensorFlow network behind its front end: what does not depend on the form in which the network comes.
 
-    Channels are last inside the model and first in what this backend answers. There are no hooks: a sub-model with the
-    target layer as a second output gives activations and gradients, so calls from several threads do not disturb each
-    other.
+    Channels are last inside the model and first in what this backend answers. There are no hooks: the network is cut at
+    the target layer, so calls from several threads do not disturb each other.
 
     Parameters
     ----------
-    model: the network; a softmax or sigmoid at its end is left out, and the logits in front of it are explained
     to_input: differentiable map from features (n, H, W) to the network's input, on tensors
-    shape: (H, W) of one window of features; any_width: windows may be narrower, and are not filled up
-
-    The model itself is not changed. Raises ValueError for a model that cannot be taken apart into layers, or that ends
-    with probabilities from a layer of its own kind.
+    shape: (H, W) of one window of features; W None: of any width
+    outputs: of the network; a single one is presented as two classes
     """
 
     framework = "tensorflow"
     differentiable = True
     batch = 16
 
-    def __init__(
-        self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int], any_width: bool = False
-    ) -> None:
+    def __init__(self, to_input: Callable[[Any], Any], shape: tuple[int, int | None], outputs: int) -> None:
+        self._to_input = to_input
+        self._shape = shape
+        self._lock = threading.Lock()
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self.one_logit = outputs == 1
+        self.classes = 2 if self.one_logit else outputs
+
+    def layers(self) -> list[str]:
+        """Names of the layers whose output has a spatial grid, in forward order."""
+        raise NotImplementedError
+
+    def _cut(self, layer: str | None) -> Callable[[Any], tuple[Any, Any]]:
+        """Map from the network's input to the values of a layer, None without one, and to the outputs (n, outputs)."""
+        raise NotImplementedError
+
+    def _pair(self, outputs: Any) -> Any:
         import tensorflow as tf
-        from tensorflow import keras
+
+        outputs = tf.cast(outputs, tf.float32)
+        return tf.concat([-outputs, outputs], axis=1) if self.one_logit else outputs
+
+    def logits(self, batch: Array) -> Array:
+        return np.asarray(self._once(None, self._forward)(np.ascontiguousarray(batch, np.float32)))
+
+    def _forward(self) -> Callable[..., Any]:
+        """The compiled forward pass."""
+        import tensorflow as tf
+
+        network = self._cut(None)
+        compiled: Callable[..., Any] = tf.function(
+            lambda features: self._pair(network(self._to_input(features))[1]),
+            [tf.TensorSpec((None, *self._shape), tf.float32)],
+        )
+        return compiled
+
+    def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
+        answers = self._backward(layer, True)(np.ascontiguousarray(batch, np.float32), np.int32(target))
+        logits, _, inputs, *rest = (answer.numpy() for answer in answers)
+        activations, gradients = (_channels_first(answer) for answer in rest) if rest else (None, None)
+        return Gradients(logits, inputs, activations, gradients)
+
+    def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
+        asked = np.int32(-1 if target is None else target)
+        answers = self._backward(layer, False)(np.ascontiguousarray(batch, np.float32), asked)
+        logits, index, values, gradients = (answer.numpy() for answer in answers)
+        return Activations(logits, int(index), _channels_first(values), _channels_first(gradients))
+
+    def _backward(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
+        """The compiled forward pass and the way back to `layer` and, when `inputs`, to the features."""
+        return self._once((layer, inputs), lambda: self._compile(layer, inputs))
+
+    def _once(self, key: Any, compile: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+        with self._lock:
+            if key not in self._compiled:
+                self._compiled[key] = compile()
+            return self._compiled[key]
+
+    def _compile(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        if layer is not None and layer not in self.layers():
+            raise ValueError(f"no layer {layer!r} with a spatial grid; there are: {', '.join(self.layers())}")
+        network = self._cut(layer)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, *self._shape), tf.float32), tf.TensorSpec((), tf.int32)])
+        def backward(features: Any, target: Any) -> list[Any]:
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                values, outputs = network(self._to_input(features))
+                logits = self._pair(outputs)
+                predicted = tf.argmax(tf.reduce_mean(logits, axis=0), output_type=tf.int32)
+                index = tf.where(target < 0, predicted, target)
+                score = tf.reduce_sum(tf.gather(logits, index, axis=1))
+            seen = [] if values is None else [values]
+            sources = [features, *seen] if inputs else seen
+            gradients = tape.gradient(score, sources, unconnected_gradients="zero")
+            back = gradients[:1] if inputs else []
+            return [logits, index, *back, *seen, *gradients[len(back) :]]
+
+        return backward
+
+    def default_layer(self) -> str:
+        layers = self.layers()
+        if not layers:
+            raise ValueError("the network has no layer with a spatial grid")
+        return layers[-1]
+
+
+class TensorFlowBackend(TapeBackend):
+    """A functional or sequential Keras model behind its front end.
+
+    Parameters
+    ----------
+    model: the network; a softmax or sigmoid at its end is left out, and the logits in front of it are explained
+    to_input, shape: see `TapeBackend`
+
+    The model itself is not changed. Raises ValueError for a model that cannot be taken apart into layers, or that ends
+    with probabilities from a layer of its own kind.
+    """
+
+    def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int | None]) -> None:
+        import tensorflow as tf
 
         self.model = model
-        self._to_input = to_input
-        self._lock = threading.Lock()
-        self._compiled: dict[tuple[str | None, bool], Callable[..., Any]] = {}
-        inputs = to_input(tf.zeros((1, *shape)))
+        inputs = to_input(tf.zeros((1, shape[0], shape[1] or shape[0])))
         try:
             model(inputs, training=False)  # a sequential model has its layers only once it was called
         except (ValueError, tf.errors.OpError) as error:
@@ -62,13 +153,7 @@ class TensorFlowBackend:
         outputs = self._logits.shape
         if len(outputs) != 2:
             raise ValueError(f"the network answers with shape {outputs}; (n, classes) is expected")
-        self.one_logit = outputs[1] == 1
-        self.classes = 2 if self.one_logit else int(outputs[1])
-        network = keras.Model(model.inputs[0], self._logits)
-        self._batch = tf.TensorSpec((None, shape[0], None if any_width else shape[1]), tf.float32)
-        self._forward = tf.function(
-            lambda features: self._pair(network(to_input(features), training=False)), [self._batch]
-        )
+        super().__init__(to_input, shape, int(outputs[1]))
 
     @classmethod
     def behind(cls, frontend: FrontEnd, model: Any) -> TensorFlowBackend:
@@ -76,64 +161,20 @@ class TensorFlowBackend:
         import tensorflow as tf
 
         return cls(
-            model,
-            lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)),
-            frontend.shape,
-            any_width=frontend.windows(1)[0].filled == "nothing",
+            model, lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)), taken(frontend)
         )
 
-    def _pair(self, outputs: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.concat([-outputs, outputs], axis=1) if self.one_logit else outputs
-
-    def logits(self, batch: Array) -> Array:
-        return np.asarray(self._forward(np.ascontiguousarray(batch, np.float32)))
-
-    def gradients(self, batch: Array, target: int, layer: str | None = None) -> Gradients:
-        answers = self._backward(layer, True)(np.ascontiguousarray(batch, np.float32), np.int32(target))
-        logits, _, inputs, *rest = (answer.numpy() for answer in answers)
-        activations, gradients = (_channels_first(answer) for answer in rest) if rest else (None, None)
-        return Gradients(logits, inputs, activations, gradients)
-
-    def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
-        asked = np.int32(-1 if target is None else target)
-        answers = self._backward(layer, False)(np.ascontiguousarray(batch, np.float32), asked)
-        logits, index, values, gradients = (answer.numpy() for answer in answers)
-        return Activations(logits, int(index), _channels_first(values), _channels_first(gradients))
-
-    def _backward(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
-        """The compiled forward pass and the way back to `layer` and, when `inputs`, to the features."""
-        with self._lock:
-            if (layer, inputs) not in self._compiled:
-                self._compiled[layer, inputs] = self._compile(layer, inputs)
-            return self._compiled[layer, inputs]
-
-    def _compile(self, layer: str | None, inputs: bool) -> Callable[..., Any]:
-        import tensorflow as tf
+    def _cut(self, layer: str | None) -> Callable[[Any], tuple[Any, Any]]:
         from tensorflow import keras
 
-        if layer is not None and layer not in self.layers():
-            raise ValueError(f"no layer {layer!r} with a spatial grid; there are: {', '.join(self.layers())}")
         watched = [] if layer is None else [self._output(layer)]
         network = keras.Model(self.model.inputs[0], [*watched, self._logits])
 
-        @tf.function(input_signature=[self._batch, tf.TensorSpec((), tf.int32)])
-        def backward(features: Any, target: Any) -> list[Any]:
-            with tf.GradientTape() as tape:
-                tape.watch(features)
-                answers = network(self._to_input(features), training=False)
-                *seen, outputs = answers if watched else [answers]
-                logits = self._pair(outputs)
-                predicted = tf.argmax(tf.reduce_mean(logits, axis=0), output_type=tf.int32)
-                index = tf.where(target < 0, predicted, target)
-                score = tf.reduce_sum(tf.gather(logits, index, axis=1))
-            sources = [features, *seen] if inputs else seen
-            gradients = tape.gradient(score, sources, unconnected_gradients="zero")
-            back = gradients[:1] if inputs else []
-            return [logits, index, *back, *seen, *gradients[len(back) :]]
+        def answers(inputs: Any) -> tuple[Any, Any]:
+            given = network(inputs, training=False)
+            return (given[0], given[1]) if watched else (None, given)
 
-        return backward
+        return answers
 
     def _output(self, layer: str) -> Any:
         """The symbolic output of a layer in this model's graph.
@@ -160,12 +201,6 @@ class TensorFlowBackend:
             if type(layer).__name__ != "InputLayer" and len(shape) == 4 and (shape[1] or 2) * (shape[2] or 2) > 1:
                 names.append(layer.name)
         return names
-
-    def default_layer(self) -> str:
-        layers = self.layers()
-        if not layers:
-            raise ValueError("the network has no layer with a spatial grid")
-        return layers[-1]
 
 
 def logits_of(model: Any) -> Any:
@@ -200,6 +235,12 @@ def logits_of(model: Any) -> Any:
         )
     logits = keras.ops.matmul(inputs[0], operation.kernel)
     return logits if operation.bias is None else keras.ops.add(logits, operation.bias)
+
+
+def taken(frontend: FrontEnd) -> tuple[int, int | None]:
+    """(H, W) of the windows that a network behind this front end takes; W None where they may be narrower."""
+    height, width = frontend.shape
+    return height, None if frontend.windows(1)[0].filled == "nothing" else width
 
 
 def _channels_first(values: Array) -> Array:
