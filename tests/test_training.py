@@ -123,6 +123,16 @@ class TestAugmentation:
             assert inputs.shape == (8, *shape) and inputs.isfinite().all()
             assert labels.tolist() == [0, 1] * 4
 
+    def test_loud_windows_are_not_the_pauses(self, monkeypatch) -> None:
+        monkeypatch.setattr(recordings, "augment_waveform", lambda wave, rate, rng: wave)
+        frontend = Waveform(samples=3200)
+        rng = np.random.default_rng(0)
+        wave = np.where(np.arange(32_000) > 12_000, 3000 * rng.standard_normal(32_000), 0).astype(np.int16)
+        pairs = [tuple(recordings.Recording(wave, name, "", "s", "train") for name in ("", "lpc"))] * 8
+        for loud in (True, False):
+            ((inputs, _),) = recordings.epoch_batches(pairs, frontend, 16_000, 16, np.random.default_rng(0), loud)
+            assert ((inputs.std(dim=1) > 0.01) == loud).all()
+
     def test_published_pairs_have_both_classes_and_no_recording_twice(self) -> None:
         bona_fide, spoofed = [recording(k, "") for k in range(3)], [recording(k, "tts") for k in range(7)]
         pairs = list(recordings.drawn_pairs(bona_fide, spoofed, np.random.default_rng(0)))

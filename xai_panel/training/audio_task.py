@@ -131,7 +131,9 @@ class _Heard:
         short = _shortened(self.frontend, self.recipe.piece)
         train = [k for k, r in enumerate(self.everything) if r.part == "train" and r.generator not in HELD_OUT_VOCODERS]
         return Task(
-            batches=lambda _epoch, rng: recordings.epoch_batches(pairs(rng), short, RATE, self.recipe.batch, rng),
+            batches=lambda _epoch, rng: recordings.epoch_batches(
+                pairs(rng), short, RATE, self.recipe.batch, rng, loud=self.recipe.piece < 1
+            ),
             schedule=self.recipe.schedule(source, 2 * count // self.recipe.batch),
             sample=torch.cat([self.inputs(k)[:1] for k in train[:: max(1, len(train) // MOST)]]),
             inputs=self.inputs,

@@ -194,17 +194,22 @@ def epoch_batches(
     sampling_rate: int,
     batch: int,
     rng: np.random.Generator,
+    loud: bool = False,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of inputs (n, …) with labels (n,), 0 for bona fide speech; one window of each recording of a pair.
 
-    The window begins at random. `pairs`: bona fide and spoofed recordings that are as alike as can be had.
+    The window begins at random. `pairs`: bona fide and spoofed recordings that are as alike as can be had; loud: the
+    window is one of the louder half, for pauses say little about their recording.
     """
     pads = frontend.windows(1)[0].filled == "floor"
     features, labels = [], []
     for pair in pairs:
         for recording in pair:
             wave = augment_waveform(recording.waveform / 32767.0, sampling_rate, rng)
-            window = windows_of(wave, frontend, sampling_rate)[0]
+            window, *others = windows_of(wave, frontend, sampling_rate)
+            if loud and others:
+                louder = sorted([window, *others], key=lambda one: -float(np.abs(one - frontend.floor).mean()))
+                window = louder[int(rng.integers((len(louder) + 1) // 2))]
             if not pads:
                 window = np.take(window, np.arange(frontend.shape[1]), axis=1, mode="wrap")
             features.append(mask(window, rng))

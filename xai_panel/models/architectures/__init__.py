@@ -37,7 +37,7 @@ def _torchvision(name: str, outputs: int) -> nn.Module:
 
     DenseNet ends with a function, which hooks cannot see: the modules behind its last layer make the activation that
     the head looks at one of the network's layers; the function works in place, on a copy. Auxiliary heads serve only
-    training and are left out.
+    training and are left out. Residual branches start at 0, as in Goyal et al. 2017.
     """
     from torch import nn
 
@@ -45,8 +45,12 @@ def _torchvision(name: str, outputs: int) -> nn.Module:
 
     models = torchvision_models()
     _check("torchvision", name, models.list_models(module=models))
-    auxiliary = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    network: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **auxiliary)
+    options: dict[str, bool] = {}
+    if name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": False}
+    elif name.startswith(("resnet", "resnext", "wide_resnet")):
+        options = {"zero_init_residual": True}
+    network: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **options)
     if isinstance(network, models.DenseNet):
         network.features.add_module("relu5", nn.ReLU())
         network.features.relu5.register_forward_hook(lambda _module, _inputs, output: output.clone())
