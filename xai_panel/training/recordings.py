@@ -119,19 +119,21 @@ def windows_of(waveform: NDArray[np.floating], frontend: FrontEnd, sampling_rate
 def augment_waveform(
     waveform: NDArray[np.floating], sampling_rate: int, rng: np.random.Generator
 ) -> NDArray[np.floating]:
-    """Start, length, bandwidth, noise floor, quantisation and codec drawn alike for both classes.
+    """Start, length, bandwidth, noise floor, level, polarity, quantisation and codec drawn alike for both classes.
 
     None of them may tell the classes apart: every copy has its original's, and both are changed by the same lottery.
+    Polarity is no trace of a vocoder: speech and the pulses of one differ in it only as their microphones do.
     """
     wave = np.roll(waveform, int(rng.integers(waveform.size)))
     if rng.random() < 0.3:
         wave = wave[: int(rng.uniform(0.25, 1.0) * wave.size)]
     spectrum = None
-    if rng.random() < 0.3:
+    draw = rng.random()
+    if draw < 0.5:
         spectrum = np.fft.rfft(wave)
         frequency = np.fft.rfftfreq(wave.size, 1 / sampling_rate)
-        edge = rng.uniform(3000, 8000)
-        spectrum *= 1 / (1 + np.exp((frequency - edge) / rng.uniform(20, 300)))
+        edge, width = (rng.uniform(3000, 8000), rng.uniform(20, 300)) if draw < 0.3 else (rng.uniform(40, 400), -20)
+        spectrum *= 1 / (1 + np.exp((frequency - edge) / width))
     if rng.random() < 0.3:
         spectrum = np.fft.rfft(wave) if spectrum is None else spectrum
         frequency = np.fft.rfftfreq(wave.size, 1 / sampling_rate)
@@ -146,7 +148,9 @@ def augment_waveform(
             noise = np.cumsum(noise - noise.mean()) * 0.02 + noise * 0.3
             noise /= noise.std()
         wave = wave + noise * level * 10 ** (-rng.uniform(30, 60) / 20)
-    wave = wave * (rng.uniform(0.2, 0.95) / (np.abs(wave).max() + 1e-9))
+    level = rng.uniform(-1, 1)
+    peak = np.copysign(0.95 * 0.03 ** abs(level), level)
+    wave = wave * (peak / (np.abs(wave).max() + 1e-9))
     draw = rng.random()
     if draw < 0.05:
         return _companded(wave)
