@@ -27,7 +27,7 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from xai_panel.views import spectrogram as sg
-from xai_panel.views.maps import map_values
+from xai_panel.views.maps import BLANK, map_values
 from xai_panel.views.palettes import DIVERGING, color_mapper
 from xai_panel.views.picture import Extent, edges, extent_of
 from xai_panel.views.radiograph_plots import short_numbers
@@ -84,11 +84,11 @@ def image_of(explanation: xr.Dataset) -> NDArray[np.float32]:
 def profile_of(explanation: xr.Dataset) -> NDArray[np.float32]:
     """Sum over frequency of the one map of a recording's explanation, on the columns of `image_of` it.
 
-    The rows of the image are not the map's own, so that their sum would be another. Of a radiograph: no profile.
+    The rows of the image are not the map's own, so that their sum would be another. Of a radiograph: `BLANK`.
     """
     if explanation.attrs["modality"] == "audio":
         return sg.shrink(explanation.xai.profile("time").values, COLUMNS)[0]
-    return np.empty(0, np.float32)
+    return BLANK
 
 
 @dataclass(frozen=True)
