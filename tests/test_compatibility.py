@@ -68,8 +68,9 @@ def test_a_minute_is_heard_and_explained_from_its_beginning_to_its_end(model: st
     assert np.isfinite(values).all() and np.ptp(values) > 0
 
 
-def test_the_readme_has_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["methods", "--table"]) == 0
+@pytest.mark.parametrize("command", ["methods", "models"])
+def test_the_readme_has_the_table(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--table"]) == 0
     printed = capsys.readouterr().out.strip()
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     assert printed in readme

@@ -89,11 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser(
         "models",
         help="list the classifiers, print the card of one, add or remove one of your own",
-        usage="xai-panel models [--json] [ID]\n       xai-panel models add CARD.toml [--allow-code]\n"
+        usage="xai-panel models [--json | --table] [ID]\n       xai-panel models add CARD.toml [--allow-code]\n"
         "       xai-panel models remove ID",
     )
     models.add_argument("what", nargs="*", metavar="ID | add CARD.toml | remove ID")
     models.add_argument("--json", action="store_true")
+    models.add_argument("--table", action="store_true", help="first and lowest figure of each (Markdown)")
     models.add_argument(
         "--allow-code",
         action="store_true",
@@ -404,6 +405,8 @@ def _show_models(arguments: argparse.Namespace) -> int:
         print(json.dumps(card, indent=2, ensure_ascii=False) if arguments.json else "\n".join(_lines(card)))
         return OK
     cards = models()
+    if arguments.table:
+        return _figures(cards)
     if arguments.json:
         print(json.dumps([dataclasses.asdict(card) for card in cards], indent=2, ensure_ascii=False))
         return OK
@@ -422,8 +425,37 @@ def _show_models(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _figures(cards: list[Card]) -> int:
+    """Each classifier with its first figure, on held-out data like those that it was trained on, and with its worst."""
+    print("| classifier | framework | front end | window | held out: AUROC (95 % interval) | lowest of its figures |")
+    print("|---|---|---|---|---|---|")
+    for card in cards:
+        if not card.metrics:
+            continue
+        name, first = next(iter(card.metrics.items()))
+        low, high = first["auroc_interval"] or (float("nan"), float("nan"))
+        worst = min(card.metrics, key=lambda test: float(card.metrics[test]["auroc"]))
+        length = _window(card)
+        print(
+            f"| `{card.id}` | {card.framework} | {card.frontend['kind']} | {length} | {first['auroc']:.3f} "
+            f"({low:.3f}–{high:.3f}): {name} | {card.metrics[worst]['auroc']:.3f}: {worst} |"
+        )
+    return OK
+
+
+def _window(card: Card) -> str:
+    """What a classifier looks at in one go: seconds of a recording, or pixels."""
+    from xai_panel.models.frontends import build_frontend
+
+    frontend = build_frontend(card.frontend)
+    if card.modality != "audio":
+        return " × ".join(str(size) for size in frontend.shape) + " px"
+    samples = getattr(frontend, "samples", None) or frontend.frames * frontend.hop_length  # type: ignore[attr-defined]
+    return f"{samples / frontend.sampling_rate:.2f} s"  # type: ignore[attr-defined]
+
+
 def _compatibility() -> int:
-    """Methods × classifiers: «yes», or the number of the reason below the table."""
+    """Classifiers × methods: «yes», or the number of the reason below the table."""
     from xai_panel.methods import METHODS, compatible
     from xai_panel.models.registry import models
 
@@ -435,14 +467,14 @@ def _compatibility() -> int:
             _complain(f"xai-panel: {error}")
             return FAILED
     reasons: dict[str, int] = {}
-    print("| method | " + " | ".join(f"`{id}`" for id in answers) + " |")
-    print("|---" * (1 + len(answers)) + "|")
-    for method in METHODS:
+    print("| classifier | " + " | ".join(f"`{method}`" for method in METHODS) + " |")
+    print("|---" * (1 + len(METHODS)) + "|")
+    for id, answer in answers.items():
         cells = [
             "yes" if answer[method] is True else f"no ({reasons.setdefault(str(answer[method]), len(reasons) + 1)})"
-            for answer in answers.values()
+            for method in METHODS
         ]
-        print(f"| `{method}` | " + " | ".join(cells) + " |")
+        print(f"| `{id}` | " + " | ".join(cells) + " |")
     for reason, number in reasons.items():
         print(f"\n({number}) {reason}")
     return OK
