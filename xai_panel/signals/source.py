@@ -17,6 +17,8 @@ from .errors import SignalError
 from .limits import LIMITS, Limits, bytes_text
 
 AUDIO, RADIOGRAPH, IMAGE = "audio", "radiograph", "image"
+#: Axes of a signal by its modality.
+AXES = {AUDIO: ("time",), RADIOGRAPH: ("y", "x"), IMAGE: ("y", "x", "channel")}
 
 # (offset, magic bytes, modality that can be read or None, name for the reader of the message)
 _MAGIC: tuple[tuple[int, bytes, str | None, str], ...] = (
@@ -189,6 +191,12 @@ def _too_large(name: str, found: str, accepted: str) -> NoReturn:
     raise SignalError(
         name, f"the file has {found}", accepted, "cut it, compress it, or raise the limits if the memory allows"
     )
+
+
+def modality_of(signal: xr.DataArray) -> str | None:
+    """What a signal says it is, else what its axes say; None when they say nothing."""
+    found = signal.attrs.get("modality")
+    return found or next((modality for modality, axes in AXES.items() if axes == signal.dims), None)
 
 
 def _content(signal: xr.DataArray) -> tuple[bytes, memoryview]:

@@ -24,6 +24,7 @@ import xarray as xr
 
 from xai_panel.engine.defaults import PREFERRED
 from xai_panel.signals.errors import SignalError
+from xai_panel.signals.source import modality_of
 
 log = logging.getLogger(__name__)
 
@@ -345,7 +346,7 @@ class Session(param.Parameterized):
         """In a worker thread: read a file."""
         try:
             signal = read()
-            modality = signal.attrs.get("modality") or ("audio" if signal.dims == ("time",) else "radiograph")
+            modality = modality_of(signal) or "radiograph"
             if self.modality not in (None, modality):
                 raise SignalError(
                     name,

@@ -24,8 +24,8 @@ class TensorFlowBackend:
     Parameters
     ----------
     model: the network; its last layer must give logits
-    to_input: differentiable map from features (n, H, W) to the network's input, on tensors
-    shape: (H, W) of one window of features
+    to_input: differentiable map from features (n, *shape) to the network's input, on tensors
+    shape: of one window of features, (H, W) or (C, H, W)
 
     Raises ValueError for a model that cannot be taken apart into layers, or that ends with probabilities.
     """
@@ -34,7 +34,7 @@ class TensorFlowBackend:
     differentiable = True
     batch = 16
 
-    def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int]) -> None:
+    def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
         import tensorflow as tf
 
         self.model = model
