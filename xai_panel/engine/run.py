@@ -32,7 +32,7 @@ from xai_panel.models.backends.base import Activations as LayerAnswers
 from xai_panel.models.classifier import BATCH, Classifier, Prediction
 from xai_panel.models.frontends import cut, shown
 from xai_panel.signals.errors import SignalError
-from xai_panel.signals.source import AXES, IMAGE, digest_of, modality_of
+from xai_panel.signals.source import AXES, IMAGE, NOUNS, digest_of, modality_of
 
 logger = logging.getLogger(__name__)
 
@@ -432,16 +432,15 @@ def check_modality(classifier: Classifier, signal: Any) -> None:
             f"the signal is a {type(signal).__name__}; expected a DataArray on physical axes, "
             "as xai_panel.read_signal returns it"
         )
-    nouns = {"audio": "a recording", "radiograph": "a radiograph", "image": "an image"}
     dims = tuple(str(dim) for dim in signal.dims)
     found, expected = modality_of(signal), classifier.card.modality
     if found == expected and dims == AXES[expected]:
         return
-    what = f"{nouns.get(str(found), 'a signal')} over ({', '.join(dims)})"
+    what = f"{NOUNS.get(str(found), 'a signal')} over ({', '.join(dims)})"
     raise SignalError(
         str(signal.attrs.get("source") or "signal"),
         f"this is {what}, which {classifier.card.title} ({classifier.id}) cannot explain",
-        f"{nouns[expected]} over ({', '.join(AXES[expected])})",
+        f"{NOUNS[expected]} over ({', '.join(AXES[expected])})",
         "choose another signal or another classifier"
         + ("; xai_panel.read_image reads PNG and JPEG files as images" if expected == IMAGE else ""),
     )

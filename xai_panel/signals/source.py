@@ -19,6 +19,8 @@ from .limits import LIMITS, Limits, bytes_text
 AUDIO, RADIOGRAPH, IMAGE = "audio", "radiograph", "image"
 #: Axes of a signal by its modality.
 AXES = {AUDIO: ("time",), RADIOGRAPH: ("y", "x"), IMAGE: ("y", "x", "channel")}
+#: What a signal is called, by its modality.
+NOUNS = {AUDIO: "a recording", RADIOGRAPH: "a radiograph", IMAGE: "an image"}
 
 # (offset, magic bytes, modality that can be read or None, name for the reader of the message)
 _MAGIC: tuple[tuple[int, bytes, str | None, str], ...] = (

@@ -48,9 +48,9 @@ def comparison_table(explanations: Sequence[xr.Dataset], titles: Mapping[str, st
 
 def thinned(explanation: xr.Dataset) -> xr.Dataset:
     """The explanation with at most about `RANKED` values per map: every nth column."""
-    rows, columns = explanation["input"].shape
+    rows, columns = explanation["input"].shape[:2]
     step = max(1, -(-rows * columns // RANKED))
-    return explanation.isel({explanation["input"].dims[-1]: slice(None, None, step)})
+    return explanation.isel({explanation["input"].dims[1]: slice(None, None, step)})
 
 
 def agreement(results: Sequence[Results]) -> tuple[xr.DataArray, list[str]]:
