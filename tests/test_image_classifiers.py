@@ -265,6 +265,14 @@ def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "card.toml"
 
 
+def test_the_image_card_of_the_readme_is_a_card(pets: Path):
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    pets.write_text(readme.split("```toml\n")[2].split("```")[0], encoding="utf-8")
+    torch.save(build("torchvision:efficientnet_b0", 1).state_dict(), pets.parent / "pets.pth")
+    xp.add_model(pets)
+    assert xp.load_model("pets").frontend == ColorImage(interpolation="bicubic")
+
+
 def test_an_added_classifier_explains_a_file(pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     photo = tmp_path / "photo.webp"
     photo.write_bytes(picture(pixels(), "WEBP", lossless=True))
