@@ -49,7 +49,7 @@ def mel_of(frontend: Picture, signal: xr.DataArray) -> np.ndarray:
 
 
 def drawn(level: np.ndarray, width: int, height: int, colormap: str) -> np.ndarray:
-    """The picture in colour, drawn at once, saved as PNG and read back: (height, width, 3), 0…255."""
+    """The picture in color, drawn at once, saved as PNG and read back: (height, width, 3), 0…255."""
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
@@ -72,7 +72,7 @@ def network_input(frontend: Picture, features: np.ndarray, framework: str) -> np
 
 @pytest.mark.parametrize("framework", ["torch", "tensorflow", "numpy"])
 @pytest.mark.parametrize("frontend", [Picture(), Picture(colormap="magma"), DEMO], ids=["default", "magma", "demo"])
-def test_the_model_sees_the_picture_that_matplotlib_draws_in_colour(frontend, framework, speech):
+def test_the_model_sees_the_picture_that_matplotlib_draws_in_color(frontend, framework, speech):
     speech = speech.isel(time=slice(0, 155 * 512))  # whole pixels, so that no edge of a cell falls on a pixel's middle
     features, level = frontend.features(speech), mel_of(frontend, speech)
     width = features.shape[1]
@@ -132,7 +132,7 @@ def test_windows_are_stretches_of_one_long_picture_and_a_short_one_is_black_behi
 
 
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
-def test_the_gradient_is_the_slope_of_the_colour_map(framework):
+def test_the_gradient_is_the_slope_of_the_color_map(framework):
     frontend = Picture(colormap="plasma", std=(0.5, 0.25, 2.0))
     places = np.array([[[-81.0, -80.0, -79.9], [-40.0, -30.1, -0.1], [-0.0, 1.0, -3.3]]], np.float32)
     if framework == "torch":
@@ -147,7 +147,7 @@ def test_the_gradient_is_the_slope_of_the_colour_map(framework):
             seen = frontend.to_input(levels, lambda channels: tf.stack(list(channels), axis=1))
             total = tf.reduce_sum(seen[:, 1])
         gradient = tape.gradient(total, levels)
-    green = drawing.colours("plasma")[:, 1] / 0.25
+    green = drawing.colors("plasma")[:, 1] / 0.25
     position = (places.astype(np.float64) + 80) / 80 * 255
     assert_allclose(np.asarray(seen.detach() if framework == "torch" else seen)[0, 1, ::-1],
                     np.interp(position[0], np.arange(256), green), atol=1e-5)  # fmt: skip
@@ -214,7 +214,7 @@ def test_a_card_names_the_front_end_and_what_is_wrong_with_it():
     table = {"kind": "picture", "bands": 64, "colormap": "gray", "mean": [0, 0, 0], "std": [1, 1, 1]}
     assert build_frontend(table) == replace(Picture(), bands=64, colormap="gray")
     for change, message in (
-        ({"colormap": "viridian"}, "«colormap» is 'viridian'; a colour map of matplotlib is expected"),
+        ({"colormap": "viridian"}, "«colormap» is 'viridian'; a color map of matplotlib is expected"),
         ({"mean": [0.5], "std": [0.5]}, "have 1 entries; a picture has three channels"),
         ({"size": 0}, "«size» is 0; a positive whole number"),
     ):

@@ -323,7 +323,7 @@ def test_wrong_type_behind_the_right_name():
     refused(b"RIFF....WAVEfmt ", "a WAV recording")
     refused(b"GIF89a..", "a GIF image")
     refused(b"\x30\x80\x06\x09" + bytes(99), "encrypted")
-    with pytest.raises(SignalError, match=r"recording .* or a radiograph"):
+    with pytest.raises(SignalError, match=r"recording .* a radiograph .* or an image"):
         read_signal(b"%PDF-1.4")
 
 

@@ -45,6 +45,8 @@ def valid_files() -> dict[str, bytes]:
     files["PNG palette"] = file.getvalue()
     files["JPEG"] = picture(grey, "JPEG")
     files["JPEG progressive RGB"] = picture(np.stack([grey] * 3, -1), "JPEG", progressive=True)
+    files["TIFF"] = picture(grey.astype(np.uint16), "TIFF", compression="tiff_lzw")
+    files["WebP"] = picture(np.stack([grey] * 4, -1), "WEBP")
     files["DICOM"] = dicom(
         grey, PixelSpacing=[0.2, 0.2], RescaleSlope=2, RescaleIntercept=1, WindowCenter=1, WindowWidth=9
     )
@@ -66,19 +68,20 @@ def check(data: bytes) -> None:
         assert "\n" not in str(error)
         assert error.found and error.accepted and error.remedy
         return
-    assert signal.dtype == np.float32
+    image = signal.attrs["modality"] == "image"
+    assert signal.dtype in ((np.uint8, np.uint16) if image else (np.float32,))
     assert np.isfinite(signal.values).all()
-    assert signal.values.min() < signal.values.max()
+    assert (signal.values != signal.values[0, 0]).any() if image else signal.values.min() < signal.values.max()
     if signal.attrs["modality"] == "audio":
         assert signal.dims == ("time",)
         assert abs(signal.values).max() <= 1
         assert SMALL.min_seconds <= signal.attrs["duration"] <= SMALL.seconds
     else:
-        assert signal.dims == ("y", "x")
-        assert signal.size <= SMALL.pixels
+        assert signal.dims == (("y", "x", "channel") if image else ("y", "x"))
+        assert signal.sizes["y"] * signal.sizes["x"] <= SMALL.pixels
         low, high = signal.attrs["value_range"]
         assert low < high
-    for dim in signal.dims:
+    for dim in set(signal.dims) - {"channel"}:
         assert (np.diff(signal[dim].values) > 0).all()
 
 

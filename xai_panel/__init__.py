@@ -18,6 +18,7 @@ _EXPORTS = {
     "SignalError": "xai_panel.signals.errors",
     "Limits": "xai_panel.signals.limits",
     "read_audio": "xai_panel.signals.audio",
+    "read_image": "xai_panel.signals.image",
     "read_radiograph": "xai_panel.signals.radiograph",
     "read_signal": "xai_panel.signals.read",
     "samples": "xai_panel.signals.synthetic",

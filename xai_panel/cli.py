@@ -71,8 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--show", action=argparse.BooleanOptionalAction, default=False, help="open the browser")
     serve.set_defaults(command=_serve)
 
-    explain = commands.add_parser("explain", help="explain recordings and radiographs")
-    explain.add_argument("files", nargs="+", metavar="FILE", help="a recording, a radiograph, or a folder of them")
+    explain = commands.add_parser("explain", help="explain recordings, radiographs and images")
+    explain.add_argument(
+        "files", nargs="+", metavar="FILE", help="a recording, radiograph or image, or a folder of them"
+    )
     explain.add_argument("--model", metavar="ID", help="classifier (default: the one for the kind of signal)")
     explain.add_argument("--methods", metavar="A,B", help="methods, separated by commas (default: all compatible)")
     explain.add_argument(
@@ -256,7 +258,8 @@ def _explain_one(
     from xai_panel.explanation.accessor import percent
     from xai_panel.signals.read import read_signal
 
-    signal = read_signal(path)
+    # a picture file does not say what it shows, but its classifier does
+    signal = read_signal(path, modality=_card(arguments.model).modality if arguments.model else None)
     model = arguments.model or default_model(signal.attrs["modality"])
     with _bar(str(name)) as progress:
         ds = explain(

@@ -16,7 +16,7 @@ def default_model(modality: str) -> str:
 
     ids = [card.id for card in models() if card.modality == modality]
     if not ids:
-        raise ValueError(f"no classifier for {modality} signals is installed")
+        raise ValueError(f"there is no classifier for {modality} signals; add one: xai-panel models add CARD.toml")
     preferred = PREFERRED.get(modality)
     return preferred if preferred in ids else ids[0]
 

@@ -32,7 +32,7 @@ from xai_panel.models.backends.base import Activations as LayerAnswers
 from xai_panel.models.classifier import BATCH, Classifier, Prediction
 from xai_panel.models.frontends import cut, shown
 from xai_panel.signals.errors import SignalError
-from xai_panel.signals.source import digest_of
+from xai_panel.signals.source import AXES, IMAGE, NOUNS, digest_of, modality_of
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Run:
         self._shown = shown(self.features)
         self._signal_digest = digest_of(self._signal)
         self._facts = self._describe()
-        self._values = scratch((len(self.methods), *self.features.shape))
+        self._values = scratch((len(self.methods), *self.features.shape[-2:]))
 
     def _describe(self) -> dict[str, Any]:
         """What the answers to this request depend on, apart from the target, the method and its parameters."""
@@ -313,7 +313,7 @@ class Run:
         for index, window in enumerate(self.windows):
             self._check()
             self._meter.begin(method, index)
-            here = (slice(None), slice(window.start, window.stop))
+            here = (..., slice(window.start, window.stop))
             maps = {m.id: MapResult(self._values[i][here]) for i, m in enumerate(self.methods) if _asks_model(m)}
             # all of the evidence that such a method reads: real columns only, whether the maps were stored or not
             evidence = SimpleNamespace(features=self.features.values[here], maps=maps)
@@ -442,19 +442,17 @@ def check_modality(classifier: Classifier, signal: Any) -> None:
             f"the signal is a {type(signal).__name__}; expected a DataArray on physical axes, "
             "as xai_panel.read_signal returns it"
         )
-    nouns = {"audio": "a recording", "radiograph": "a radiograph"}
-    axes = {"audio": ("time",), "radiograph": ("y", "x")}
     dims = tuple(str(dim) for dim in signal.dims)
-    found = signal.attrs.get("modality") or next((name for name, wanted in axes.items() if wanted == dims), None)
-    expected = classifier.card.modality
-    if found == expected and dims == axes[expected]:
+    found, expected = modality_of(signal), classifier.card.modality
+    if found == expected and dims == AXES[expected]:
         return
-    what = f"{nouns.get(str(found), 'a signal')} over ({', '.join(dims)})"
+    what = f"{NOUNS.get(str(found), 'a signal')} over ({', '.join(dims)})"
     raise SignalError(
         str(signal.attrs.get("source") or "signal"),
         f"this is {what}, which {classifier.card.title} ({classifier.id}) cannot explain",
-        f"{nouns[expected]} over ({', '.join(axes[expected])})",
-        "choose another signal or another classifier",
+        f"{NOUNS[expected]} over ({', '.join(AXES[expected])})",
+        "choose another signal or another classifier"
+        + ("; xai_panel.read_image reads PNG and JPEG files as images" if expected == IMAGE else ""),
     )
 
 

@@ -47,8 +47,8 @@ class Stitch:
         self.grid = "×".join(str(size) for size in result.values.shape)
 
     def _on_columns(self, values: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
-        shape = self._frontend.shape
-        if values.shape in ((shape[0], window.width), window_shape(window, self._frontend)):
+        shape = self._frontend.shape[-2], self._frontend.shape[-1]
+        if values.shape in ((shape[0], window.width), window_shape(window, self._frontend)[-2:]):
             return values[:, : window.width]
         rows = self._frontend.rows(values.shape[0])
         if window.filled == "nothing":

@@ -51,8 +51,8 @@ class Activations:
 class Path:
     """Gradients on the straight way from the baseline to the window.
 
-    mean: (H, W) average d logit / d features; gap: |sum of (window - baseline) · mean - (logit - baseline logit)|
-    [logit].
+    mean: average d logit / d features, like the window; gap: |sum of (window - baseline) · mean - (logit - baseline
+    logit)| [logit].
     """
 
     mean: np.ndarray
@@ -61,7 +61,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gradients at noisy copies of the window: mean and standard error of the mean, both (H, W)."""
+    """Gradients at noisy copies of the window: mean, like the window, and its standard error, (H, W)."""
 
     mean: np.ndarray
     error: np.ndarray
@@ -82,9 +82,21 @@ def effect(change: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
     """What a change of the features does to the logit to first order, real, one value a feature.
 
     change and d logit / d features, (H, W): their product; of complex features the sum of what both parts do, where a
-    gradient holds d logit / d real part and d logit / d imaginary part in its two parts.
+    gradient holds d logit / d real part and d logit / d imaginary part in its two parts; of colors (C, H, W) the sum
+    over them.
     """
-    return (np.conj(change) * gradient).real
+    product = (np.conj(change) * gradient).real
+    return product.sum(axis=colors_of(product))
+
+
+def magnitude(values: NDArray[Any]) -> NDArray[Any]:
+    """How large each feature's value or gradient is, (H, W): the Euclidean norm over complex parts and colors."""
+    return np.linalg.norm(values, axis=0) if colors_of(values) else np.abs(values)
+
+
+def colors_of(values: NDArray[Any]) -> tuple[int, ...]:
+    """The axis of the colors of features (C, H, W); none of features (H, W)."""
+    return tuple(range(values.ndim - 2))
 
 
 def target_layer(classifier: Classifier) -> str | None:
@@ -100,7 +112,8 @@ class Evidence:
     Parameters
     ----------
     classifier: the model with its front end and backend
-    window: (H, W) float32 or complex64 in feature units, one window of the model as `frontends.cut` makes it
+    window: (H, W) float32 or complex64, or colors (C, H, W), in feature units, one window of the model as
+        `frontends.cut` makes it
     target: class index
     seed: of every random choice; the same seed gives the same answers whatever was asked before and in what batches
     layer: target layer; None for the card's or else the backend's default
@@ -128,7 +141,8 @@ class Evidence:
     ) -> None:
         frontend, backend = classifier.frontend, classifier.backend
         window = np.array(window, feature_type(window), order="C")  # a copy: what was asked must not change later
-        accepted = window_shape(frontend.windows(window.shape[-1])[0], frontend) if window.ndim == 2 else frontend.shape
+        fits = window.ndim == len(frontend.shape)
+        accepted = window_shape(frontend.windows(window.shape[-1])[0], frontend) if fits else frontend.shape
         if window.shape != accepted:
             raise ValueError(f"window: shape {window.shape}; accepted: {tuple(frontend.shape)} {frontend.dims}")
         if not np.isfinite(window).all():
@@ -203,7 +217,7 @@ class Evidence:
 
     @property
     def gradient(self) -> np.ndarray:
-        """d logit / d features, (H, W)."""
+        """d logit / d features, like the window."""
         return self._single().inputs[0]
 
     @property
@@ -242,7 +256,7 @@ class Evidence:
     def _gradients(
         self, stage: str, count: int, compose: Callable[[slice], np.ndarray]
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Input gradients (n, H, W) of the windows that `compose` makes, batch by batch."""
+        """Input gradients of the windows that `compose` makes, batch by batch."""
         for batch in self._batches(stage, count, int(self.budget["batch"]) // 2):
             answer = self.classifier.backend.gradients(compose(batch), self.target)
             self.evaluations.forward += batch.stop - batch.start
@@ -263,7 +277,7 @@ class Evidence:
             nodes, weights = (nodes + 1) / 2, weights / 2
             change = self.features - self.baseline
             mean = np.zeros(change.shape, np.result_type(change, np.float64))
-            points = nodes.astype(np.float32)[:, None, None]
+            points = nodes.astype(np.float32).reshape(-1, *[1] * change.ndim)
             for batch, gradients in self._gradients("path", steps, lambda b: self.baseline + points[b] * change):
                 mean += np.tensordot(weights[batch], gradients.astype(mean.dtype), axes=1)
             gap = abs(float(effect(change, mean).sum()) - (self.logit - self.baseline_logit))
@@ -297,7 +311,7 @@ class Evidence:
             mean = total / count
             variance = np.maximum(squares / count - np.abs(mean) ** 2, 0) * count / max(count - 1, 1)
             error = np.sqrt(variance / count) if count > 1 else np.full_like(squares, np.nan)
-            return Noise(mean.astype(feature_type(mean)), error.astype(np.float32))
+            return Noise(mean.astype(feature_type(mean)), magnitude(error).astype(np.float32))
 
         return self._once(("noise", count, level), gather)
 
@@ -314,13 +328,15 @@ class Evidence:
         labels = self.segments() if labels is None else np.asarray(labels)
 
         def gather() -> Coalitions:
-            players = np.unique(labels[self.features != self.baseline])
+            colors = colors_of(self.features)
+            players = np.unique(labels[(self.features != self.baseline).any(axis=colors)])
+            places = np.expand_dims(labels, colors)  # all colors of a pixel are masked together
 
             def ask(masks: np.ndarray) -> np.ndarray:
                 present = np.ones((len(masks), int(labels.max()) + 1), bool)
                 present[:, players] = masks
                 return self._ask(
-                    "coalitions", len(masks), lambda b: np.where(present[b][:, labels], self.features, self.baseline)
+                    "coalitions", len(masks), lambda b: np.where(present[b][:, places], self.features, self.baseline)
                 )
 
             return Coalitions(
@@ -336,7 +352,7 @@ class Evidence:
         By default the positions of the budget are spread evenly and each patch is twice as long as its stride.
         Raises ValueError when a stride is longer than the patch, which would leave gaps.
         """
-        height, width = self.features.shape
+        height, width = self.features.shape[-2:]
         if stride is None:
             rows = min(height, max(1, int((self.budget["positions"] * height / width) ** 0.5)))
             columns = min(width, max(1, int(self.budget["positions"] // rows)))
@@ -357,7 +373,7 @@ class Evidence:
             def compose(batch: slice) -> np.ndarray:
                 windows = np.repeat(self.features[None], batch.stop - batch.start, axis=0)
                 for window, (y0, y1, x0, x1) in zip(windows, boxes[batch], strict=True):
-                    window[y0:y1, x0:x1] = self.baseline[y0:y1, x0:x1]
+                    window[..., y0:y1, x0:x1] = self.baseline[..., y0:y1, x0:x1]
                 return windows
 
             return Occlusions(boxes, self._ask("occlusion", len(boxes), compose))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from xai_panel.explanation.accessor import percent
 from xai_panel.explanation.schema import DIMS, validate
+from xai_panel.signals.image import luminance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def read_netcdf(source: str | Path | BinaryIO) -> xr.Dataset:
 def to_csv(ds: xr.Dataset, to: str | Path | BinaryIO) -> None:
     """Write a long table, one row per method and place: method, the two axes, input, attribution; units in the header.
 
-    Numbers have six significant digits. Raises `SchemaError`, `OSError`.
+    The input of an image is its luminance. Numbers have six significant digits. Raises `SchemaError`, `OSError`.
     """
     validate(ds)
     with _opened(to) as file:
@@ -67,7 +68,9 @@ def _tables(ds: xr.Dataset) -> Iterator[Any]:
     names = [f"{dim} [{ds[dim].attrs['units']}]" for dim in (first, second)]
     unit = ds["input"].attrs.get("units", "")
     width = max(1, _ROWS // max(1, ds.sizes[first]))
-    places = ds["input"].transpose(second, first)
+    places = ds["input"].transpose(second, first, ...)
+    if "channel" in places.dims:
+        places = places[..., 0].copy(data=luminance(places.values))
     for i, id in enumerate(ds["method"].values):
         maps = ds["attribution"].isel(method=i).transpose(second, first)
         for start in range(0, ds.sizes[second], width):
@@ -95,12 +98,12 @@ def to_png(ds: xr.Dataset, to: str | Path | BinaryIO, dpi: int = 110) -> None:
     from matplotlib.figure import Figure
 
     validate(ds)
-    radiograph = ds.attrs["modality"] == "radiograph"
-    ink, paper = ("white", "black") if radiograph else ("black", "white")
+    spatial = ds.attrs["modality"] != "audio"
+    ink, paper = ("white", "black") if ds.attrs["modality"] == "radiograph" else ("black", "white")
     count = max(1, ds.sizes["method"])
-    width, height = (12.6, 3.7 * count + 0.6) if radiograph else (15.0, 2.8 * count + 0.7)
+    width, height = (12.6, 3.7 * count + 0.6) if spatial else (15.0, 2.8 * count + 0.7)
     figure = Figure(
-        figsize=(width, height), dpi=dpi, layout="compressed" if radiograph else "constrained", facecolor=paper
+        figsize=(width, height), dpi=dpi, layout="compressed" if spatial else "constrained", facecolor=paper
     )
     grid = figure.subplots(count, 3, squeeze=False)
     for row, axes in zip(range(ds.sizes["method"]), grid, strict=True):
@@ -123,7 +126,7 @@ def _three_panels(ds: xr.Dataset, row: int, axes: list[Axes], ink: str, paper: s
     reading = ds.xai.reading(str(ds["method"].values[row]))
     signed = bool(reading["signed"])
     attribution = _thin(ds["attribution"].isel(method=row).transpose(*ds.xai.dims).values)
-    picture = _thin(ds["input"].transpose(*ds.xai.dims).values)
+    picture = _thin(ds["input"].values)
     peak = float(np.nanmax(np.abs(attribution), initial=0.0)) or 1.0
     low = -peak if signed else 0.0
     colors = ListedColormap(colorcet.CET_D9 if signed else colorcet.CET_L8)
@@ -132,7 +135,8 @@ def _three_panels(ds: xr.Dataset, row: int, axes: list[Axes], ink: str, paper: s
     shown = _show(ds, axes[0], picture, gray, None)
     unit = ds["input"].attrs.get("units", "1")
     name = ds["input"].attrs.get("long_name", "Input")
-    _bar(axes[0], shown, name if unit == "1" else f"{name} [{unit}]", ink)
+    if picture.ndim == 2:
+        _bar(axes[0], shown, name if unit == "1" else f"{name} [{unit}]", ink)
     axes[0].set_title("Input", color=ink, fontsize=10)
 
     shown = _show(ds, axes[1], attribution, colors, (low, peak))

@@ -3,7 +3,7 @@
 ::
 
     attribution (method, *dims)  float32   signed values in the method's units; normalisation is a view's choice
-    input       (*dims)          float32   the features the model looked at
+    input       (*dims)          float32   the features the model looked at; (*dims, channel) 0…1 of an image
     error, seconds (method)      float64   error estimate of the method (NaN: exact or not estimated), time spent
     evaluations, backward (method) int64   forward passes of one window that the method added to the evidence, and
                                            those among them that were followed by a backward pass
@@ -11,8 +11,9 @@
     logits, probability (label)  float64   verdict on the whole signal; probabilities are calibrated
     window_start, window_stop, window_logit (window)   audio only: [s], and the target's logit in each window
 
-`dims` is (frequency [Hz], time [s]) or (y, x) [mm or px]. Coordinates along `method`: title, family, units, signed,
-error_kind, grid (the grid the method answers on, before interpolation). Attributes: `ATTRIBUTES`.
+`dims` is (frequency [Hz], time [s]) of a recording, (y, x) [mm or px] of a radiograph or an image. Coordinates along
+`method`: title, family, units, signed, error_kind, grid (the grid the method answers on, before interpolation).
+Attributes: `ATTRIBUTES`.
 
 One map is `ds.xai.map("lime")` or `ds.attribution.sel({"method": "lime"})`; `sel(method="lime")` selects nothing,
 because xarray's `sel` has a parameter of that name (how to match inexact labels).
@@ -32,7 +33,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from xai_panel.models.classifier import Prediction
 
-DIMS = {"audio": ("frequency", "time"), "radiograph": ("y", "x")}
+DIMS = {"audio": ("frequency", "time"), "radiograph": ("y", "x"), "image": ("y", "x")}
+INPUT = {**DIMS, "image": ("y", "x", "channel")}
 METHOD_COORDS = ("title", "family", "units", "signed", "error_kind", "grid")
 METHOD_VARIABLES = ("error", "evaluations", "backward", "seconds")
 ATTRIBUTES = (
@@ -92,17 +94,19 @@ def assemble(
 ) -> xr.Dataset:
     """One explanation from finished readings, in their order.
 
-    features (*dims) gives axes and input; `values` (method, *dims) saves a copy where the caller holds all maps in one
-    array; `attrs` as in `ATTRIBUTES`, apart from `target_label` and `params`, which follow from the rest.
+    features (*dims), of an image with its channels, gives axes and input; `values` (method, *dims) saves a copy where
+    the caller holds all maps in one array; `attrs` as in `ATTRIBUTES`, apart from `target_label` and `params`, which
+    follow from the rest.
     """
-    dims = tuple(str(dim) for dim in features.dims)
-    shape = features.shape
+    dims, seen = DIMS[attrs["modality"]], INPUT[attrs["modality"]]
+    features = features.transpose(*seen)
+    shape = features.shape[:2]
     if values is None:
         values = readings[0].values[None] if len(readings) == 1 else _stack([r.values for r in readings], shape)
     method = ("method", [r.method for r in readings])
     variables: dict[str, Any] = {
         "attribution": (("method", *dims), values, {"long_name": "Attribution"}),
-        "input": (dims, np.asarray(features.values, dtype=np.float32), _plain(features.attrs, ("units", "long_name"))),
+        "input": (seen, np.asarray(features.values, dtype=np.float32), _plain(features.attrs, ("units", "long_name"))),
         "error": ("method", np.array([r.error for r in readings], dtype=np.float64), {"long_name": "Error estimate"}),
         "evaluations": ("method", np.array([r.evaluations for r in readings], dtype=np.int64)),
         "backward": ("method", np.array([r.backward for r in readings], dtype=np.int64)),
@@ -120,7 +124,7 @@ def assemble(
         variables["window_start"] = ("window", times[:, 0], {"units": "s"})
         variables["window_stop"] = ("window", times[:, 1], {"units": "s"})
         variables["window_logit"] = ("window", np.asarray(prediction.window_logits, dtype=np.float64)[:, target])
-    coords: dict[str, Any] = {dim: features[dim] for dim in dims}
+    coords: dict[str, Any] = {dim: features[dim] for dim in seen}
     coords["method"] = method
     coords["label"] = ("label", list(prediction.labels))
     coords |= {
@@ -149,7 +153,8 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
     if modality not in DIMS:
         raise SchemaError(f"attribute «modality» is {modality!r}; expected {' or '.join(DIMS)}")
     dims = DIMS[modality]
-    expected = {"attribution": ("method", *dims), "input": dims, "logits": ("label",), "probability": ("label",)}
+    expected: dict[str, tuple[str, ...]] = {"attribution": ("method", *dims), "input": INPUT[modality]}
+    expected |= {"logits": ("label",), "probability": ("label",)}
     expected |= {name: ("method",) for name in (*METHOD_VARIABLES, *METHOD_COORDS, "method")}
     expected |= {dim: (dim,) for dim in dims}
     if "spread" in ds:

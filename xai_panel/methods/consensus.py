@@ -32,7 +32,7 @@ def consensus(evidence: Evidence) -> MapResult:
     maps = {id: result for id, result in sorted(evidence.maps.items()) if id != "consensus"}
     if len(maps) < 2:
         raise ValueError(f"consensus: {len(maps)} other map(s) to compare; accepted: two or more; choose more methods")
-    shape = evidence.features.shape
+    shape = evidence.features.shape[-2:]
     ranks = np.stack([(rankdata(upsample(m.values, shape), axis=None) - 0.5) / np.prod(shape) for m in maps.values()])
     ranks = ranks.reshape(len(maps), *shape)
     return MapResult(ranks.mean(axis=0), spread=ranks.std(axis=0).astype(np.float32))

@@ -24,7 +24,7 @@ from xai_panel.methods.base import MapResult, method
 def occlusion(evidence: Evidence) -> MapResult:
     """Logit minus logit without the patch, mean over the patches that cover a feature, (H, W)."""
     occlusions = evidence.occlusions()
-    total, count = np.zeros((2, *evidence.features.shape))
+    total, count = np.zeros((2, *evidence.features.shape[-2:]))
     for (top, bottom, left, right), logit in zip(occlusions.boxes, occlusions.logits, strict=True):
         total[top:bottom, left:right] += evidence.logit - logit
         count[top:bottom, left:right] += 1

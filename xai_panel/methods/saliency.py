@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from xai_panel.evidence.evidence import Evidence
+from xai_panel.evidence.evidence import Evidence, magnitude
 from xai_panel.methods.base import MapResult, method
 
 
@@ -21,5 +19,5 @@ from xai_panel.methods.base import MapResult, method
     cannot="Says where the model is sensitive, not what it found; blind where the model is saturated, and noisy.",
 )
 def saliency(evidence: Evidence) -> MapResult:
-    """|d logit / d features|, (H, W); of complex features the norm over both parts."""
-    return MapResult(np.abs(evidence.gradient))
+    """|d logit / d features|, (H, W); the norm over both parts of complex features, and over the colors of a pixel."""
+    return MapResult(magnitude(evidence.gradient))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xai_panel.evidence.evidence import Evidence
+from xai_panel.evidence.evidence import Evidence, magnitude
 from xai_panel.methods.base import MapResult, method
 
 
@@ -24,4 +24,4 @@ from xai_panel.methods.base import MapResult, method
 def smoothgrad(evidence: Evidence) -> MapResult:
     """|mean of d logit / d features over the noisy copies|, (H, W); error: root mean square standard error."""
     noise = evidence.noise()
-    return MapResult(np.abs(noise.mean), float(np.sqrt(np.mean(noise.error**2))), "standard error")
+    return MapResult(magnitude(noise.mean), float(np.sqrt(np.mean(noise.error**2))), "standard error")

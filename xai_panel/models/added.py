@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,6 +21,8 @@ from xai_panel.models import registry
 from xai_panel.models.card import Card, CardError, read_card
 from xai_panel.models.errors import CodeError, ModelError
 from xai_panel.resources import own_models_dir
+from xai_panel.signals.image import CHANNELS
+from xai_panel.signals.source import AXES
 
 
 def add_model(path: str | Path, *, allow_code: bool = False) -> Card:
@@ -119,11 +122,12 @@ def _blank(modality: str) -> xr.DataArray:
             coords={"time": ("time", np.arange(rate) / rate, {"units": "s"})},
             attrs={"modality": modality, "sampling_rate": float(rate), "source": "silence"},
         )
-    centers = np.arange(64) + 0.5
+    centers, dims = np.arange(64) + 0.5, AXES[modality]
+    coords: dict[str, Any] = {dim: (dim, centers, {"units": "px"}) for dim in ("y", "x")}
     return xr.DataArray(
-        np.zeros((64, 64), np.float32),
-        dims=("y", "x"),
-        coords={dim: (dim, centers, {"units": "px"}) for dim in ("y", "x")},
+        np.zeros((64, 64, 3)[: len(dims)], np.float32),
+        dims=dims,
+        coords=coords | ({"channel": list(CHANNELS)} if "channel" in dims else {}),
         attrs={"modality": modality, "source": "black"},
     )
 

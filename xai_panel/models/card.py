@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-MODALITIES = ("audio", "radiograph")
+MODALITIES = ("audio", "radiograph", "image")
 FRAMEWORKS = ("torch", "tensorflow", "onnxruntime")
 #: Annotation of a field → what a person calls it.
 _KINDS = {
@@ -36,7 +36,7 @@ class Card:
     Attributes
     ----------
     id, title, summary: its name in code, its name in the user interface, one sentence about it
-    modality: "audio" or "radiograph"; framework: "torch", "tensorflow" or "onnxruntime"
+    modality: "audio", "radiograph" or "image"; framework: "torch", "tensorflow" or "onnxruntime"
     architecture: of a PyTorch network, see `xai_panel.models.architectures.build`; a name for people otherwise
     labels: names of the classes, in the order of the logits; positive: index of the class that is the finding
     multi_label: each label is a finding of its own, and several may be present: its probability is sigmoid(logit)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xai_panel.models.backends.base import Backend
 from xai_panel.models.card import Card, CardError
 from xai_panel.models.frontends import FrontEnd, build_frontend, cut, describe
+from xai_panel.signals.source import modality_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,7 @@ class Prediction:
     """What a classifier says about one signal.
 
     labels: names of the classes; logits (classes,): mean over the windows; probabilities (classes,): calibrated;
-    window_times (windows, 2): start and end [s] of each window, empty for radiographs; window_logits and
+    window_times (windows, 2): start and end [s] of each window, empty for images; window_logits and
     window_probabilities (windows, classes).
     """
 
@@ -172,7 +173,7 @@ class Classifier:
 
     def features(self, signal: xr.DataArray) -> xr.DataArray:
         """Features of a signal on physical axes. Raises `ValueError` when the signal is of another modality."""
-        modality = signal.attrs.get("modality") or ("audio" if signal.dims == ("time",) else "radiograph")
+        modality = modality_of(signal)
         if modality != self.card.modality:
             raise ValueError(
                 f"{self.id} takes {self.card.modality} signals, «{signal.attrs.get('source', 'this')}» is {modality}; "

@@ -1,4 +1,4 @@
-"""Spectrograms as pictures: drawn by matplotlib, saved as PNG and read back, and their colours on tensors."""
+"""Spectrograms as pictures: drawn by matplotlib, saved as PNG and read back, and their colors on tensors."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ def _block(
 
 
 @cache
-def colours(name: str) -> NDArray[np.float32]:
-    """The 256 colours of a colour map of matplotlib, (256, 3), 0…1. Raises `ValueError` for an unknown name."""
+def colors(name: str) -> NDArray[np.float32]:
+    """The 256 colors of a color map of matplotlib, (256, 3), 0…1. Raises `ValueError` for an unknown name."""
     from matplotlib import colormaps
 
     if name not in colormaps:
-        raise ValueError(f"parameter «colormap» is {name!r}; a colour map of matplotlib is expected, such as viridis")
+        raise ValueError(f"parameter «colormap» is {name!r}; a color map of matplotlib is expected, such as viridis")
     return colormaps[name].resampled(LEVELS)(np.arange(LEVELS))[:, :3].astype(np.float32)
 
 
-def coloured(levels: Any, table: NDArray[np.float32]) -> list[Any]:
-    """Colour channels [(n, height, width), …] of levels 0…255 by a table (256, channels), upside down.
+def colored(levels: Any, table: NDArray[np.float32]) -> list[Any]:
+    """Color channels [(n, height, width), …] of levels 0…255 by a table (256, channels), upside down.
 
-    Piecewise linear between the colours and constant beyond, so that it has a gradient; the slope at a level is that
+    Piecewise linear between the colors and constant beyond, so that it has a gradient; the slope at a level is that
     towards the next one. `levels` is an array or tensor of NumPy, PyTorch or TensorFlow, and so are the channels.
     """
     top = len(table) - 1

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xai_panel.models.drawing import LEVELS, coloured, colours, draw
+from xai_panel.models.drawing import LEVELS, colored, colors, draw
 from xai_panel.models.spectra import ConstantQ, Waveform, labelled, resampled
 from xai_panel.models.windows import Window, even_rows, overlapping
 
@@ -27,14 +27,16 @@ class FrontEnd(Protocol):
 
     Attributes
     ----------
-    modality: "audio" or "radiograph"
-    dims: names of the two feature axes, ("frequency", "time") or ("y", "x")
-    shape: (H, W) of one model window
+    modality: "audio", "radiograph" or "image"
+    dims: names of the two axes of a map, ("frequency", "time") or ("y", "x")
+    shape: (H, W) of one model window, (C, H, W) of one with C colors
     units: of the feature values
     floor: feature value that means silence or black; short windows are padded with it unless they are filled otherwise
     flipped: whether the model, and so its layers, has the features' last row first
 
-    Features are float32, or complex64 where two real numbers, the parts of a Fourier coefficient, belong together.
+    Features are float32. Where several real numbers belong together, they are masked together and a map has one value
+    for all of them: complex64 for the two parts of a Fourier coefficient, an axis before the others for the colors of a
+    pixel.
     """
 
     modality: ClassVar[str]
@@ -44,10 +46,10 @@ class FrontEnd(Protocol):
     flipped: ClassVar[bool]
 
     @property
-    def shape(self) -> tuple[int, int]: ...
+    def shape(self) -> tuple[int, ...]: ...
 
     def features(self, signal: xr.DataArray) -> xr.DataArray:
-        """Features on physical axes, float32 or complex64, dims `dims`; audio may be of any length."""
+        """Features on physical axes, float32 or complex64, dims `dims`, colors first; audio may be of any length."""
         ...
 
     def windows(self, width: int) -> list[Window]:
@@ -62,24 +64,24 @@ class FrontEnd(Protocol):
         ...
 
     def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
-        """Model input from a batch of windows (n, H, W); `stack` joins a list of such arrays along the channel axis."""
+        """Model input from a batch of windows (n, *shape); `stack` joins arrays (n, H, W) along the channel axis."""
         ...
 
 
 def cut(values: NDArray[Any], window: Window, frontend: FrontEnd) -> NDArray[Any]:
-    """The window (H, W) of the feature values (H, any width), padded with the front end's floor where it is to be.
+    """The window (…, H, W) of the feature values (…, H, any width), padded with the floor where it is to be.
 
     float32, or complex64 of complex features.
     """
     piece = values[..., window.start : window.stop]
-    missing = window_shape(window, frontend)[1] - piece.shape[-1]
-    padded = np.pad(piece, ((0, 0), (0, missing)), constant_values=frontend.floor)
+    missing = window_shape(window, frontend)[-1] - piece.shape[-1]
+    padded = np.pad(piece, [*[(0, 0)] * (piece.ndim - 1), (0, missing)], constant_values=frontend.floor)
     return padded.astype(feature_type(values), copy=False)
 
 
-def window_shape(window: Window, frontend: FrontEnd) -> tuple[int, int]:
-    """(H, W) of the features that a backend gets of a window: the model's own, or narrower when it is not padded."""
-    return (frontend.shape[0], frontend.shape[1] if window.filled == "floor" else window.width)
+def window_shape(window: Window, frontend: FrontEnd) -> tuple[int, ...]:
+    """Shape of the features that a backend gets of a window: the model's own, or narrower when it is not padded."""
+    return (*frontend.shape[:-1], frontend.shape[-1] if window.filled == "floor" else window.width)
 
 
 def feature_type(values: NDArray[Any]) -> type[np.complex64] | type[np.float32]:
@@ -234,11 +236,11 @@ class Picture(LogMel):
     A window is a square of `size` × `size` pixels that shows `bands` and `frames`; longer recordings are drawn as one
     long picture at the same number of pixels a second.
 
-    Features are the picture in grey, so that a map has one value a pixel; row 0 is the lowest. Networks see its colours
-    by `colormap`, any of matplotlib's: three channels of 0…1, piecewise linear between the 256 colours, normalised by
+    Features are the picture in grey, so that a map has one value a pixel; row 0 is the lowest. Networks see its colors
+    by `colormap`, any of matplotlib's: three channels of 0…1, piecewise linear between the 256 colors, normalised by
     `mean` and `std`.
 
-    Raises `ValueError` for an unknown colour map or other than three channels.
+    Raises `ValueError` for an unknown color map or other than three channels.
     """
 
     bands: int = 112
@@ -251,7 +253,7 @@ class Picture(LogMel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        colours(self.colormap)
+        colors(self.colormap)
         if len(self.mean) != 3:
             raise ValueError(f"parameters «mean» and «std» have {len(self.mean)} entries; a picture has three channels")
 
@@ -272,9 +274,9 @@ class Picture(LogMel):
         )
 
     def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
-        """Pictures in colour from windows (n, frequency, time); the lowest frequency is the last row."""
-        table = ((colours(self.colormap) - self.mean) / self.std).astype(np.float32)
-        return stack(coloured((batch - self.floor) * ((LEVELS - 1) / -self.floor), table))
+        """Pictures in color from windows (n, frequency, time); the lowest frequency is the last row."""
+        table = ((colors(self.colormap) - self.mean) / self.std).astype(np.float32)
+        return stack(colored((batch - self.floor) * ((LEVELS - 1) / -self.floor), table))
 
 
 @dataclass(frozen=True)
@@ -326,19 +328,116 @@ class RadiographImage(_Affine):
         return even_rows(self.size, count)
 
 
-def _regrid(centers: NDArray[Any], count: int) -> NDArray[np.float64]:
-    """Centres of `count` equal cells over the extent of the pixels with the given centres."""
+@dataclass(frozen=True)
+class ColorImage(_Affine):
+    """Red, green and blue of an image, (channel, y, x) [px], 0…1, on the square that the model looks at.
+
+    Card: kind = "image". The parameters are those of torchvision's presets: with `fit = "crop"` the shorter side is
+    resized to `resize_size` pixels and the middle `crop_size` × `crop_size` cut out, with `fit = "squeeze"` the whole
+    image is resized to that square; `interpolation` is "bilinear" or "bicubic", with antialiasing; `mean` and `std`
+    normalise each color. The axes are those of the image, so that a map lies where the model looked.
+
+    Each pixel is three numbers: a masked pixel is at its baseline in all of them, and a map has one value a pixel.
+    Signed maps sum change · gradient over the colors, so that the sum of integrated gradients is the difference of the
+    logits; maps of magnitudes are the Euclidean norm over the colors.
+
+    Raises `ValueError` for another `fit` or `interpolation`, a crop that is larger than the resized image, or a number
+    of `mean` and `std` that is not three.
+    """
+
+    resize_size: int = 256
+    crop_size: int = 224
+    fit: str = "crop"
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    modality: ClassVar[str] = "image"
+    dims: ClassVar[tuple[str, str]] = ("y", "x")
+    units: ClassVar[str] = "1"
+    floor: ClassVar[float] = 0.0
+    flipped: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in (("fit", ("crop", "squeeze")), ("interpolation", ("bilinear", "bicubic"))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"parameter «{name}» is {getattr(self, name)!r}; one of {', '.join(known)} is expected"
+                )
+        if self.fit == "crop" and self.crop_size > self.resize_size:
+            raise ValueError(
+                f"parameter «crop_size» is {self.crop_size}; at most resize_size = {self.resize_size} is expected"
+            )
+        if len(self.mean) != 3:
+            raise ValueError(f"parameters «mean» and «std» have {len(self.mean)} entries; one per color is expected")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (3, self.crop_size, self.crop_size)
+
+    def features(self, signal: xr.DataArray) -> xr.DataArray:
+        from PIL import Image
+
+        across, down = self._seen(signal.sizes["y"], signal.sizes["x"])
+        box = (across[0], down[0], across[1], down[1])
+        method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
+        most = np.float32(signal.attrs.get("value_range", (0, 1))[1])
+        values = np.empty(self.shape, np.float32)
+        for channel, colors in enumerate(np.moveaxis(signal.values, -1, 0)):
+            resized = Image.fromarray(colors / most).resize(self.shape[1:], method, box)
+            values[channel] = np.clip(np.asarray(resized), 0, 1)
+        coords = {
+            dim: (dim, _regrid(signal[dim].values, self.crop_size, part), dict(signal[dim].attrs))
+            for dim, part in (("y", down), ("x", across))
+        }
+        return xr.DataArray(
+            values,
+            dims=("channel", *self.dims),
+            coords={**coords, "channel": signal["channel"]},
+            name="color",
+            attrs={**signal.attrs, "units": self.units, "long_name": "Relative color value"},
+        )
+
+    def _seen(self, height: int, width: int) -> list[tuple[float, float]]:
+        """What the model sees of an image: left and right edge, top and bottom edge, in pixels."""
+        if self.fit == "squeeze":
+            return [(0, width), (0, height)]
+        edges = []
+        for size in (width, height):
+            resized = int(self.resize_size * size / min(height, width))  # rounded as by torchvision
+            start, step = round((resized - self.crop_size) / 2), size / resized
+            edges.append((start * step, min((start + self.crop_size) * step, size)))
+        return edges
+
+    def windows(self, width: int) -> list[Window]:
+        return [Window(0, width)]
+
+    def rows(self, count: int) -> NDArray[np.float64]:
+        return even_rows(self.crop_size, count)
+
+    def to_input(self, batch: Any, stack: Callable[[Sequence[Any]], Any]) -> Any:
+        return stack([(batch[:, k] - self.mean[k]) / self.std[k] for k in range(3)])
+
+
+def _regrid(centers: NDArray[Any], count: int, part: tuple[float, float] | None = None) -> NDArray[np.float64]:
+    """Centres of `count` equal cells over the extent of the pixels with the given centres, or over a part of it.
+
+    part: first and last edge in pixels from the first pixel's edge.
+    """
     spacing = float(centers[1] - centers[0]) if centers.size > 1 else 1.0
-    low, high = float(centers[0]) - spacing / 2, float(centers[-1]) + spacing / 2
-    return low + (np.arange(count) + 0.5) * (high - low) / count
+    first, last = part or (0, centers.size)
+    return float(centers[0]) + spacing * (first - 0.5 + (np.arange(count) + 0.5) * (last - first) / count)
 
 
-FRONT_ENDS: dict[str, type[LogMel] | type[Picture] | type[Waveform] | type[ConstantQ] | type[RadiographImage]] = {
+FrontEnds = type[LogMel] | type[Picture] | type[Waveform] | type[ConstantQ] | type[RadiographImage] | type[ColorImage]
+FRONT_ENDS: dict[str, FrontEnds] = {
     "log-mel": LogMel,
     "picture": Picture,
     "waveform": Waveform,
     "cqt": ConstantQ,
     "radiograph": RadiographImage,
+    "image": ColorImage,
 }
 
 

@@ -46,11 +46,16 @@ class Limits:
         )
 
     @property
+    def image(self) -> str:
+        """What is accepted as an image, as a phrase for error messages."""
+        return f"PNG, JPEG, TIFF or WebP of at most {self.pixels / 1e6:g} megapixels and {bytes_text(self.file_bytes)}"
+
+    @property
     def signal(self) -> str:
-        """What is accepted as either, as a phrase for error messages."""
+        """What is accepted as any of them, as a phrase for error messages."""
         return (
-            f"a recording (WAV, FLAC, OGG, MP3) or a radiograph (PNG, JPEG, DICOM) of at most "
-            f"{bytes_text(self.file_bytes)}"
+            f"a recording (WAV, FLAC, OGG, MP3), a radiograph (PNG, JPEG, DICOM) or an image (PNG, JPEG, TIFF, WebP) "
+            f"of at most {bytes_text(self.file_bytes)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""One door for recordings and radiographs: what a file is, its content decides, not its name."""
+"""One door for recordings, radiographs and images: what a file is, its content decides, not its name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import xarray as xr
 
 from .audio import read_audio
 from .errors import SignalError
+from .image import read_image
 from .limits import LIMITS, Limits
 from .radiograph import read_radiograph
-from .source import AUDIO, RADIOGRAPH, open_source
+from .source import AUDIO, IMAGE, RADIOGRAPH, open_source
 
 
 def read_signal(
@@ -20,16 +21,22 @@ def read_signal(
     limits: Limits = LIMITS,
     *,
     frame: int | None = None,
+    modality: str | None = None,
 ) -> xr.DataArray:
-    """Read a recording (time,) or a radiograph (y, x); attrs `modality` says which it was.
+    """Read a recording (time,), a radiograph (y, x) or an image (y, x, channel); attrs `modality` says which it was.
 
-    Parameters as of `read_audio`, `read_radiograph`. Raises `SignalError` when the file is neither or cannot be used.
+    Parameters as of `read_audio`, `read_radiograph`, `read_image`, and modality: "radiograph" or "image", which no
+    picture file says itself; None reads PNG and JPEG as radiographs, TIFF and WebP as images. Raises `SignalError` when
+    the file is none of them or cannot be used.
     """
     origin = open_source(source, name, limits)
-    modality, kind = origin.kind
-    if modality == AUDIO:
+    found, kind = origin.kind
+    if found == AUDIO:
         return read_audio(origin, limits=limits)
-    if modality == RADIOGRAPH:
+    if found in (RADIOGRAPH, IMAGE):
+        wanted = modality if modality in (RADIOGRAPH, IMAGE) and kind != "DICOM" else found
+        if wanted == IMAGE:
+            return read_image(origin, limits=limits)
         return read_radiograph(origin, limits=limits, frame=frame)
     raise SignalError(
         origin.name,

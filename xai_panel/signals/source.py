@@ -16,7 +16,11 @@ import xarray as xr
 from .errors import SignalError
 from .limits import LIMITS, Limits, bytes_text
 
-AUDIO, RADIOGRAPH = "audio", "radiograph"
+AUDIO, RADIOGRAPH, IMAGE = "audio", "radiograph", "image"
+#: Axes of a signal by its modality.
+AXES = {AUDIO: ("time",), RADIOGRAPH: ("y", "x"), IMAGE: ("y", "x", "channel")}
+#: What a signal is called, by its modality.
+NOUNS = {AUDIO: "a recording", RADIOGRAPH: "a radiograph", IMAGE: "an image"}
 
 # (offset, magic bytes, modality that can be read or None, name for the reader of the message)
 _MAGIC: tuple[tuple[int, bytes, str | None, str], ...] = (
@@ -25,7 +29,7 @@ _MAGIC: tuple[tuple[int, bytes, str | None, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", RADIOGRAPH, "PNG"),
     (0, b"\xff\xd8\xff", RADIOGRAPH, "JPEG"),
     (128, b"DICM", RADIOGRAPH, "DICOM"),
-    (8, b"WEBP", None, "a WebP image"),
+    (8, b"WEBP", IMAGE, "WebP"),
     (8, b"AVI ", None, "an AVI video"),
     (8, b"AIFF", None, "an AIFF recording"),
     (8, b"AIFC", None, "an AIFF recording"),
@@ -42,8 +46,8 @@ _MAGIC: tuple[tuple[int, bytes, str | None, str], ...] = (
     (0, b"caff", None, "a CAF recording"),
     (0, b"MThd", None, "a MIDI file"),
     (0, b"GIF8", None, "a GIF image"),
-    (0, b"II*\0", None, "a TIFF image"),
-    (0, b"MM\0*", None, "a TIFF image"),
+    (0, b"II*\0", IMAGE, "TIFF"),
+    (0, b"MM\0*", IMAGE, "TIFF"),
     (0, b"BM", None, "a BMP image"),
     (0, b"%PDF", None, "a PDF document"),
     (0, b"PK\x03\x04", None, "a ZIP archive or Office document"),
@@ -78,7 +82,10 @@ def id3_length(data: bytes) -> int:
 
 
 def kind_of(data: bytes) -> tuple[str | None, str]:
-    """What a file is by its content: (modality or None when it cannot be read, name of the format)."""
+    """What a file is by its content: (modality or None when it cannot be read, name of the format).
+
+    PNG and JPEG may also be read as images.
+    """
     if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE":
         return AUDIO, "WAV"
     if data[:3] == b"ID3":
@@ -188,10 +195,16 @@ def _too_large(name: str, found: str, accepted: str) -> NoReturn:
     )
 
 
+def modality_of(signal: xr.DataArray) -> str | None:
+    """What a signal says it is, else what its axes say; None when they say nothing."""
+    found = signal.attrs.get("modality")
+    return found or next((modality for modality, axes in AXES.items() if axes == signal.dims), None)
+
+
 def _content(signal: xr.DataArray) -> tuple[bytes, memoryview]:
     """What makes a signal what it is: the axes (size and ends, in words) and the values."""
     axes = [
-        (str(dim), signal.sizes[dim], [float(signal[dim][i]) for i in (0, -1)] if signal.sizes[dim] else [])
+        (str(dim), signal.sizes[dim], [signal[dim][i].item() for i in (0, -1)] if signal.sizes[dim] else [])
         for dim in signal.dims
     ]
     values = np.ascontiguousarray(signal.values)

@@ -129,7 +129,7 @@ def _begin(learner: Learner, recipe: Recipe, start: Path, sample: torch.Tensor) 
         other = given.get(name)
         if other is not None and other.shape == value.shape:
             own[name] = other
-        elif other is not None and other.ndim == 4 and value.shape[1] == 1:  # colours that were copies of one channel
+        elif other is not None and other.ndim == 4 and value.shape[1] == 1:  # colors that were copies of one channel
             own[name] = other.sum(dim=1, keepdim=True)
     learner.set_weights(own)
 

@@ -377,10 +377,10 @@ class Comparison(pn.viewable.Viewer):
 
             cut = crop(state.signal.values, extent_of(state.signal), size=SHARP)
             low, high = display_window(state.signal)
-            self._picture.data = {**placed(cut.extent), "image": [compact(cut.values, False)]}
+            self._picture.data = {**placed(cut.extent), "image": [compact(gray(cut.values), False)]}
         else:
             features = next(one["input"] for column in state.columns for one in column.results.values())
-            image = audio_rows(features) if axes.kind == "audio" else features.values
+            image = audio_rows(features) if axes.kind == "audio" else gray(features.values)
             low, high = float(np.nanmin(image)), float(np.nanmax(image))
             self._picture.data = {**placed(axes.extent), "image": [image]}
         self._gray.update(low=low, high=high if high > low else low + 1.0)
@@ -557,6 +557,13 @@ _STICKY = {
 }
 _ONE_LINE = {"& .MuiToggleButton-root": {"whiteSpace": "nowrap"}}
 _WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (4, 0)}
+
+
+def gray(pixels: np.ndarray) -> np.ndarray:
+    """Pixels (y, x), of colors (y, x, channel) the luminance: the colors on this page are those of the maps."""
+    from xai_panel.signals.image import luminance
+
+    return luminance(pixels) if pixels.ndim == 3 else pixels
 
 
 def as_grid(column: pn.Column, least: int) -> None:

@@ -41,7 +41,7 @@ BAR_SIDE = 88  # px at the right of a map: its color bar
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes that all maps share: kind "audio" or "radiograph", the rectangle in view coordinates, units.
+    """The axes that all maps share: kind "audio" or "radiograph" (any image), the rectangle in view coordinates, units.
 
     Of a recording, x is the time [s] and y the frequency on the mel scale.
     """

@@ -48,9 +48,9 @@ def comparison_table(explanations: Sequence[xr.Dataset], titles: Mapping[str, st
 
 def thinned(explanation: xr.Dataset) -> xr.Dataset:
     """The explanation with at most about `RANKED` values per map: every nth column."""
-    rows, columns = explanation["input"].shape
+    rows, columns = explanation["input"].shape[:2]
     step = max(1, -(-rows * columns // RANKED))
-    return explanation.isel({explanation["input"].dims[-1]: slice(None, None, step)})
+    return explanation.isel({explanation["input"].dims[1]: slice(None, None, step)})
 
 
 def agreement(results: Sequence[Results]) -> tuple[xr.DataArray, list[str]]:
@@ -63,9 +63,12 @@ def agreement(results: Sequence[Results]) -> tuple[xr.DataArray, list[str]]:
     whole = xr.DataArray(
         np.full((len(keys), len(keys)), np.nan), dims=("method", "other"), coords={"method": keys, "other": keys}
     )
-    shapes = {key: one["input"].shape for key, one in maps.items()}
-    for shape in set(shapes.values()):
-        same = [key for key in keys if shapes[key] == shape]
+    grids = {
+        key: tuple((one.sizes[dim], *one[dim].values[[0, -1]].tolist()) for dim in one.xai.dims)
+        for key, one in maps.items()
+    }
+    for grid in set(grids.values()):
+        same = [key for key in keys if grids[key] == grid]
         joined = xr.concat(
             [maps[key].drop_vars("spread", errors="ignore").assign_coords(method=[key]) for key in same],
             dim="method",

@@ -135,21 +135,25 @@ def colorize(values: NDArray[np.floating], colors: list[str], low: float, high: 
 def thumbnail(picture: NDArray[np.floating], style: MapStyle, values: NDArray[np.floating], size: int = 144) -> str:
     """Data URI of a small PNG: the map laid over its picture.
 
-    picture (y, x) in 0…1 of any size; values (rows, columns). `size`: px of the longer side.
+    picture (y, x), or colors (y, x, channel), in 0…1 of any size; values (rows, columns). `size`: px of the longer
+    side.
     """
     from PIL import Image
 
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     scale = size / max(height, width)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
 
     def fit(channel: NDArray[np.floating]) -> NDArray[np.float32]:
         return np.asarray(Image.fromarray(channel.astype(np.float32)).resize(shape, Image.Resampling.BILINEAR))
 
-    under = colorize(fit(picture), GRAY, 0.0, 1.0)
+    if picture.ndim == 3:
+        under = np.stack([fit(color) for color in np.moveaxis(picture, -1, 0)], axis=-1)
+    else:
+        under = colorize(fit(picture), GRAY, 0.0, 1.0)[..., :3]
     over = colorize(fit(values), palette(signed=style.signed, transparent=True), style.low, style.high)
     alpha = 0.75 * over[..., 3:]
-    pixels = (over[..., :3] * alpha + under[..., :3] * (1 - alpha)) * 255
+    pixels = (over[..., :3] * alpha + under * (1 - alpha)) * 255
     buffer = io.BytesIO()
     Image.fromarray(np.rint(pixels).astype(np.uint8)).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

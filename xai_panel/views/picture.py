@@ -35,7 +35,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Crop:
-    """Pixels (y, x) that are sent to the browser, and where they lie."""
+    """Pixels (y, x), or (y, x, channel), that are sent to the browser, and where they lie."""
 
     values: NDArray[np.float32]
     extent: Extent
@@ -57,24 +57,24 @@ def extent_of(image: xr.DataArray, dims: tuple[str, str] = ("y", "x")) -> Extent
 def reduce(values: NDArray[np.generic], factor: tuple[int, int]) -> NDArray[np.float32]:
     """Mean over blocks of `factor` (rows, columns) pixels; blocks at the lower and right edge may be smaller.
 
-    values (y, x) → (⌈y / rows⌉, ⌈x / columns⌉) float32.
+    values (y, x, …) → (⌈y / rows⌉, ⌈x / columns⌉, …) float32.
     """
     if factor == (1, 1):
         return np.asarray(values, dtype=np.float32)
     rows, columns = factor
     starts = np.arange(0, values.shape[0], rows), np.arange(0, values.shape[1], columns)
     sums = np.add.reduceat(np.add.reduceat(values, starts[1], axis=1, dtype=np.float64), starts[0], axis=0)
-    counts = np.outer(*(np.diff(np.append(s, n)) for s, n in zip(starts, values.shape, strict=True)))
-    return (sums / counts).astype(np.float32)
+    counts = np.outer(*(np.diff(np.append(s, n)) for s, n in zip(starts, values.shape, strict=False)))
+    return (sums / counts.reshape(*counts.shape, *[1] * (values.ndim - 2))).astype(np.float32)
 
 
 def crop(values: NDArray[np.generic], extent: Extent, view: Extent | None = None, size: int = SCREEN) -> Crop:
-    """What of an image (y, x) lies in `view` (default: all of it), at most `size` pixels a side.
+    """What of an image (y, x) or (y, x, channel) lies in `view` (default: all of it), at most `size` pixels a side.
 
     The pixels are means over whole blocks of k × k stored pixels, k as small as `size` allows, so that what is
     zoomed in far enough is shown pixel by pixel. A view beside the image gives the whole image.
     """
-    height, width = values.shape
+    height, width = values.shape[:2]
     view = extent if view is None else view
 
     def span(low: float, high: float, start: float, length: float, count: int) -> tuple[int, int]:
@@ -111,3 +111,10 @@ def compact(values: NDArray[np.float32], whole: bool) -> NDArray[np.generic]:
         if limits.min <= low and high <= limits.max:
             return np.rint(values).astype(kind)
     return np.asarray(values, dtype=np.float32)
+
+
+def packed(colors: NDArray[np.floating], most: float) -> NDArray[np.uint32]:
+    """Opaque pixels (y, x) of red, green and blue (y, x, channel), or of grey (y, x), in 0…`most`, for `image_rgba`."""
+    pixels = np.full((*colors.shape[:2], 4), 255, np.uint8)
+    pixels[..., :3] = np.rint(np.atleast_3d(colors) * (255 / most))
+    return pixels.view("<u4")[..., 0]

@@ -51,10 +51,12 @@ def create_radiograph_plot(
     extent: Extent,
     *,
     units: str,
+    colored: bool,
 ) -> tuple[figure, GlyphRenderer, ColorBar, ScaleBar]:
     """The radiograph on black with a map and contours over it: (figure, renderer of the map, color bar, scale bar).
 
-    picture and shown hold one `image` each with its `x`, `y`, `dw`, `dh`; contours holds `xs` and `ys`.
+    picture and shown hold one `image` each with its `x`, `y`, `dw`, `dh`; contours holds `xs` and `ys`. colored: the
+    picture holds the colors of an image instead, as `packed` makes them.
     """
     fig = new_figure(
         tools=[PanTool(), WheelZoomTool(zoom_on_axis=False), BoxZoomTool(match_aspect=True), ResetTool()],
@@ -73,7 +75,10 @@ def create_radiograph_plot(
     fig.grid.visible = False
     black_field(fig)
     place = {"x": "x", "y": "y", "dw": "dw", "dh": "dh"}
-    fig.image(image="image", source=picture, color_mapper=gray, **place)
+    if colored:
+        fig.image_rgba(image="image", source=picture, **place)
+    else:
+        fig.image(image="image", source=picture, color_mapper=gray, **place)
     over = fig.image(image="image", source=shown, color_mapper=mapper, global_alpha=0.6, **place)
     fig.multi_line("xs", "ys", source=contours, line_color="#000000", line_width=3.5, line_alpha=0.7)
     fig.multi_line("xs", "ys", source=contours, line_color=CONTOUR, line_width=1.75)

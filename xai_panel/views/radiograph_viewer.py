@@ -1,8 +1,9 @@
-"""A radiograph with an attribution map over it: window and level, zoom, contour, profiles of all maps at the cursor.
+"""A radiograph or an image with an attribution map over it: zoom, contour, profiles of all maps at the cursor.
 
-`RadiographState` is what the person has chosen, `radiograph_plots` draws it, `RadiographViewer` ties both together.
-Cursor, read-out, profiles, window, opacity, sign and choice of the map happen in the browser; the server is asked for
-maps, for contours, and for a sharper crop after zooming.
+`RadiographState` is what the person has chosen, `radiograph_plots` draws it, `RadiographViewer` ties both together. A
+radiograph has a window and a level; an image is shown in its colors. Cursor, read-out, profiles, window, opacity, sign
+and choice of the map happen in the browser; the server is asked for maps, for contours, and for a sharper crop after
+zooming.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import xarray as xr
 from bokeh.events import MouseMove, Pan, PanStart, RangesUpdate, Reset, Tap
 from bokeh.models import ColumnDataSource, LinearColorMapper, PanTool
 
+from xai_panel.signals.source import IMAGE
 from xai_panel.views.maps import MapSource, contour_lines, map_values, placed, strength, style_of
 from xai_panel.views.palettes import GRAY, SIGNS, color_mapper, palette
-from xai_panel.views.picture import Crop, Extent, compact, crop, extent_of
+from xai_panel.views.picture import Crop, Extent, compact, crop, extent_of, packed
 from xai_panel.views.radiograph_plots import (
     PROFILE,
     create_profile_plot,
@@ -36,12 +38,15 @@ from xai_panel.views.widgets import css, readout
 
 _WIDE: dict[str, Any] = {"sizing_mode": "stretch_width", "margin": (2, 10)}
 HINT = "Point at the radiograph to read position, intensity and attribution."
+COLOR_HINT = "Point at the image to read position, color and attribution."
 
 
 class RadiographState(param.Parameterized):
     """What is shown of a radiograph and its maps. No user interface."""
 
-    signal = param.ClassSelector(class_=xr.DataArray, default=None, doc="The radiograph over (y, x) [mm or px].")
+    signal = param.ClassSelector(
+        class_=xr.DataArray, default=None, doc="Over (y, x) [mm or px], or an image over (y, x, channel) [px]."
+    )
     results = param.Dict(default={}, doc="Method id → explanation with that one map.")
     method = param.String(default="", doc="Id of the map that is laid over, empty before the first is ready.")
     preferred = param.String(default="grad-cam", doc="Id of the map to lay over as soon as it is there.")
@@ -112,7 +117,7 @@ class RadiographViewer(pn.viewable.Viewer):
 
     Parameters
     ----------
-    signal: a radiograph (y, x)
+    signal: a radiograph (y, x) or an image (y, x, channel)
     explanation: maps of one or more methods of it
     session: follow what a person does on a page instead; the page then shows `readout`, where the cursor writes to
     """
@@ -128,6 +133,7 @@ class RadiographViewer(pn.viewable.Viewer):
         self.state = RadiographState()
         self.readout = readout()
         self._session = session
+        self._colored = session.modality == IMAGE if session else signal is not None and "channel" in signal.dims
         if signal is not None:
             self.state.signal = signal
         if explanation is not None:
@@ -162,7 +168,7 @@ class RadiographViewer(pn.viewable.Viewer):
     # building ------------------------------------------------------------------------------------------------------
 
     def _sources(self) -> None:
-        blank = {"image": [np.zeros((1, 1), np.uint8)]}
+        blank = {"image": [np.zeros((1, 1), np.uint32 if self._colored else np.uint8)]}
         self._picture = ColumnDataSource(data={**placed(self.state.extent), **blank})
         self._whole = ColumnDataSource(data=placed(self.state.extent))
         self._view = ColumnDataSource(data=placed(self.state.extent))
@@ -187,7 +193,14 @@ class RadiographViewer(pn.viewable.Viewer):
         self._mapper = color_mapper(-1.0, 1.0, signed=True, transparent=True)
         self._mapper.syncable = False
         self.figure, self._over, self._bar, self._scale = create_radiograph_plot(
-            self._picture, self._gray, self._shown, self._mapper, self._contours, state.extent, units=state.units
+            self._picture,
+            self._gray,
+            self._shown,
+            self._mapper,
+            self._contours,
+            state.extent,
+            units=state.units,
+            colored=self._colored,
         )
         self._row = create_profile_plot(self._profiles, self.figure.x_range, along="x", units=state.units)
         self._column = create_profile_plot(self._profiles, self.figure.y_range, along="y", units=state.units)
@@ -244,7 +257,8 @@ class RadiographViewer(pn.viewable.Viewer):
             visible=state.param.contour,
             **thin,
         )
-        self.thumbnails = MapThumbnails(value=state.method, sizing_mode="stretch_width")
+        heading = "Map over the image" if self._colored else "Map over the radiograph"
+        self.thumbnails = MapThumbnails(value=state.method, heading=heading, sizing_mode="stretch_width")
         self.thumbnails.param.watch(self._prefer, "value")
         state.param.watch(lambda event: setattr(self.thumbnails, "value", event.new), "method")
         for slider, name in ((self.center, "center"), (self.width, "width")):
@@ -256,6 +270,7 @@ class RadiographViewer(pn.viewable.Viewer):
             pn.Row(self.invert, self.auto, self.full, margin=0),
             sizing_mode="stretch_width",
             margin=0,
+            visible=not self._colored,
         )
         self.map_controls = pn.Column(
             self.sign, self.opacity, self.contour, self.share, sizing_mode="stretch_width", margin=0
@@ -278,7 +293,9 @@ class RadiographViewer(pn.viewable.Viewer):
         self._view.on_change("data", lambda attr, old, new: self._sharpen())
         fig.on_event(Tap, lambda event: setattr(state, "cursor", (float(event.x), float(event.y))))
 
-        self._axes = ColumnDataSource(data={"mm": [False], "suffix": [""], "hint": [HINT]})
+        self._axes = ColumnDataSource(
+            data={"mm": [False], "suffix": [""], "hint": [self._hint], "colored": [self._colored]}
+        )
         follow = script(
             "radiograph_follow",
             point=self._point,
@@ -342,13 +359,14 @@ class RadiographViewer(pn.viewable.Viewer):
     def _show_signal(self) -> None:
         state = self.state
         values = state.image.values
-        self._integers = bool(np.array_equal(values, np.rint(values)))
-        low, high = state.values
-        margin = 0.5 * (high - low)
-        step = 1.0 if self._integers and high - low > 20 else (high - low) / 256
-        self.center.param.update(start=low - margin, end=high + margin, step=step)
-        self.width.param.update(start=step, end=2 * (high - low), step=step)
-        self._show_window()
+        if not self._colored:
+            self._integers = bool(np.array_equal(values, np.rint(values)))
+            low, high = state.values
+            margin = 0.5 * (high - low)
+            step = 1.0 if self._integers and high - low > 20 else (high - low) / 256
+            self.center.param.update(start=low - margin, end=high + margin, step=step)
+            self.width.param.update(start=step, end=2 * (high - low), step=step)
+            self._show_window()
         self._send(crop(values, state.extent))
         self._whole.data = placed(state.extent)
         units = state.units
@@ -360,15 +378,25 @@ class RadiographViewer(pn.viewable.Viewer):
         self._axes.data = {
             "mm": [units == "mm"],
             "suffix": [suffix],
-            "hint": [HINT if state.signal is not None else ""],
+            "hint": [self._hint if state.signal is not None else ""],
+            "colored": [self._colored],
         }
+
+    @property
+    def _hint(self) -> str:
+        return COLOR_HINT if self._colored else HINT
 
     def _show_window(self) -> None:
         self.center.value = self.state.center
         self.width.value = self.state.width
 
     def _send(self, cut: Crop) -> None:
-        self._picture.data = {**placed(cut.extent), "image": [compact(cut.values, self._integers)]}
+        if self._colored:
+            most = self.state.image.attrs.get("value_range", (0, 1))[1]
+            pixels: np.ndarray = packed(cut.values, most)
+        else:
+            pixels = compact(cut.values, self._integers)
+        self._picture.data = {**placed(cut.extent), "image": [pixels]}
 
     def _sharpen(self) -> None:
         """Send what is in view as sharp as the screen can show it."""
@@ -379,7 +407,8 @@ class RadiographViewer(pn.viewable.Viewer):
 
     def _show_results(self) -> None:
         results = self.state.results
-        self._maps.update(results, self.state.extent)
+        seen = next((extent_of(one) for one in results.values()), self.state.extent)  # a crop of an image
+        self._maps.update(results, seen)
         self._show_thumbnails()
         self._show_contours()
 

@@ -24,6 +24,7 @@ import xarray as xr
 
 from xai_panel.engine.defaults import PREFERRED
 from xai_panel.signals.errors import SignalError
+from xai_panel.signals.source import NOUNS, modality_of
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,7 @@ EXPLAIN_SECONDS = 30.0  # longest stretch of a recording that is explained at on
 PROGRESS_EVERY = 0.1  # s between two reports of progress to a page
 # Quick ones only: a person asks for the methods that take seconds of a shared machine.
 DEFAULT_METHODS = ("grad-cam", "layer-cam", "input-x-gradient", "integrated-gradients")
-MODALITY_NAMES = {"audio": "recording", "radiograph": "radiograph"}
-PAGE_NAMES = {"audio": "Audio", "radiograph": "X-ray"}
+PAGE_NAMES = {"audio": "Audio", "radiograph": "X-ray", "image": "Images"}
 STATES = ("idle", "queued", "running", "done", "stopped", "failed")
 
 _pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="xai-session")
@@ -60,7 +60,7 @@ def job_queue() -> Any:
 
 
 def duration_of(signal: xr.DataArray) -> float:
-    """Length of a recording [s]; 0 for a radiograph."""
+    """Length of a recording [s]; 0 for an image."""
     return signal.sizes["time"] / float(signal.attrs["sampling_rate"]) if "time" in signal.dims else 0.0
 
 
@@ -110,10 +110,10 @@ class Session(param.Parameterized):
 
     modality = param.Selector(
         default=None,
-        objects=[None, "audio", "radiograph"],
+        objects=[None, *NOUNS],
         allow_None=True,
         doc="""
-        The only modality that the page accepts; None accepts both and picks a classifier that fits.""",
+        The only modality that the page accepts; None accepts all and picks a classifier that fits.""",
     )
     signal = param.ClassSelector(class_=xr.DataArray, default=None, doc="The signal on its physical axes.")
     signal_name = param.String(default="", doc="Title of the sample, or name of the uploaded file.")
@@ -191,7 +191,7 @@ class Session(param.Parameterized):
 
     @property
     def duration(self) -> float:
-        """Length of the recording [s]; 0 for no signal or a radiograph."""
+        """Length of the recording [s]; 0 for no signal or an image."""
         return 0.0 if self.signal is None else duration_of(self.signal)
 
     @property
@@ -214,10 +214,14 @@ class Session(param.Parameterized):
         self._open(known[id].title, lambda: load_sample(id), known[id])
 
     def open_upload(self, name: str, data: bytes) -> None:
-        """Open an uploaded file. A file that cannot be read gives a `notice`; everything else stays as it is."""
+        """Open an uploaded file. A file that cannot be read gives a `notice`; everything else stays as it is.
+
+        What a picture file shows, the page or else the chosen classifier says.
+        """
         from xai_panel.signals.read import read_signal
 
-        self._open(name, lambda: read_signal(data, name=name), None)
+        modality = self.modality or (self.card.modality if self.card else None)
+        self._open(name, lambda: read_signal(data, name=name, modality=modality), None)
 
     def open_signal(self, signal: xr.DataArray, name: str = "") -> None:
         """Open a signal that is already in memory (a notebook's)."""
@@ -345,12 +349,12 @@ class Session(param.Parameterized):
         """In a worker thread: read a file."""
         try:
             signal = read()
-            modality = signal.attrs.get("modality") or ("audio" if signal.dims == ("time",) else "radiograph")
+            modality = modality_of(signal) or "radiograph"
             if self.modality not in (None, modality):
                 raise SignalError(
                     name,
-                    f"a {MODALITY_NAMES[modality]}",
-                    f"a {MODALITY_NAMES[str(self.modality)]} on this page",
+                    NOUNS[modality],
+                    f"{NOUNS[str(self.modality)]} on this page",
                     f"open it on the {PAGE_NAMES[modality]} page",
                 )
         except SignalError as error:
@@ -379,7 +383,7 @@ class Session(param.Parameterized):
                 "classifier": None,
                 "layer": None,
                 "available": {},
-                "model_problem": "" if fitting else f"There is no classifier for a {MODALITY_NAMES[modality]} yet.",
+                "model_problem": "" if fitting else f"There is no classifier for {NOUNS[modality]} yet.",
             }
         with param.parameterized.batch_call_watchers(self):
             self.param.update(target=None, interval=None, **updates)

@@ -107,6 +107,7 @@ def _check(source: str, name: str, known: list[str] | dict[str, str]) -> None:
 #: The project's own networks: module, and class or function in it, below this package.
 OWN = {
     "custom-cnn": "custom_cnn:CustomCNN",
+    "xception": "xception:Xception",
     "vgg16-pooled": "pooled:vgg16",
     "alexnet-pooled": "pooled:alexnet",
     "aasist": "aasist:aasist",

@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 class Gradients:
     """Answers of one forward and backward pass over a batch of n windows.
 
-    logits: (n, classes); inputs: d logit[target] / d features, (n, H, W);
+    logits: (n, classes); inputs: d logit[target] / d features, like the batch;
     activations and layer: values of the target layer and d logit[target] / d values, (n, channels, h, w), or None
     when no layer was asked for.
     """
@@ -41,7 +41,7 @@ class Activations:
 
 
 class Backend(Protocol):
-    """A network behind its front end. Batches are float32 (n, H, W) in feature units.
+    """A network behind its front end. Batches are windows of features, (n, H, W) or (n, C, H, W), in their units.
 
     A network with a single logit z is presented as the two-class model with logits (−z, +z); `one_logit` tells, because
     its probability is sigmoid(z), not the softmax of that pair. A backend that is not `differentiable` has forward

@@ -24,8 +24,8 @@ class OnnxBackend:
     ----------
     path: the file; one float32 input (n, channels, H, W) or (n, H, W, channels), and logits (n, classes) or (n,) as its
         first output
-    to_input: map from features (n, H, W) and the channel axis (1 or -1) to the network's input
-    shape: (H, W) of one window of features
+    to_input: map from features (n, *shape) and the channel axis (1 or -1) to the network's input
+    shape: of one window of features, (H, W) or (C, H, W)
 
     Raises `ModelError` when ONNX Runtime is not installed or cannot read the file, and `ValueError` for a network that
     takes something else or answers with probabilities.
@@ -35,7 +35,7 @@ class OnnxBackend:
     differentiable = False
     batch = 16
 
-    def __init__(self, path: Path, to_input: Callable[[Array, int], Array], shape: tuple[int, int]) -> None:
+    def __init__(self, path: Path, to_input: Callable[[Array, int], Array], shape: tuple[int, ...]) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -56,7 +56,7 @@ class OnnxBackend:
         self.one_logit = False
         noise = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
         try:
-            answers = self._run(noise * np.array([0, 1, 100], np.float32)[:, None, None])
+            answers = self._run(noise * np.array([0, 1, 100], np.float32).reshape(-1, *[1] * len(shape)))
         except Exception as error:
             raise ValueError(
                 f"{path.name} takes {wanted} and cannot take the {to_input(noise[:1], self._axis).shape} of the front "
@@ -80,7 +80,7 @@ class OnnxBackend:
         )
 
     def _run(self, batch: Array) -> Array:
-        """What the network answers to features (n, H, W): (n, outputs)."""
+        """What the network answers to features (n, *shape): (n, outputs)."""
         inputs = np.ascontiguousarray(self._to_input(batch, self._axis), np.float32)
         size = self._size or len(inputs)
         answers = []

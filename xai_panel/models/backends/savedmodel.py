@@ -60,7 +60,7 @@ class SavedModelBackend(TapeBackend):
     sigmoid.
     """
 
-    def __init__(self, folder: Path, to_input: Callable[[Any], Any], shape: tuple[int, int]) -> None:
+    def __init__(self, folder: Path, to_input: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
         import tensorflow as tf
 
         definition, given, answer = frozen(folder)

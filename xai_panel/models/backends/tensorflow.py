@@ -22,8 +22,8 @@ class TapeBackend:
 
     Parameters
     ----------
-    to_input: differentiable map from features (n, H, W) to the network's input, on tensors
-    shape: (H, W) of one window of features; W None: of any width
+    to_input: differentiable map from features (n, *shape) to the network's input, on tensors
+    shape: of one window of features, (H, W) or (C, H, W); W None: of any width
     outputs: of the network; a single one is presented as two classes
     """
 
@@ -31,7 +31,7 @@ class TapeBackend:
     differentiable = True
     batch = 16
 
-    def __init__(self, to_input: Callable[[Any], Any], shape: tuple[int, int | None], outputs: int) -> None:
+    def __init__(self, to_input: Callable[[Any], Any], shape: tuple[int | None, ...], outputs: int) -> None:
         self._to_input = to_input
         self._shape = shape
         self._lock = threading.Lock()
@@ -132,11 +132,11 @@ class TensorFlowBackend(TapeBackend):
     with probabilities from a layer of its own kind.
     """
 
-    def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int, int | None]) -> None:
+    def __init__(self, model: Any, to_input: Callable[[Any], Any], shape: tuple[int | None, ...]) -> None:
         import tensorflow as tf
 
         self.model = model
-        inputs = to_input(tf.zeros((1, shape[0], shape[1] or shape[0])))
+        inputs = to_input(tf.zeros((1, *shape[:-1], shape[-1] or shape[-2])))
         try:
             model(inputs, training=False)  # a sequential model has its layers only once it was called
         except (ValueError, tf.errors.OpError) as error:
@@ -237,10 +237,9 @@ def logits_of(model: Any) -> Any:
     return logits if operation.bias is None else keras.ops.add(logits, operation.bias)
 
 
-def taken(frontend: FrontEnd) -> tuple[int, int | None]:
-    """(H, W) of the windows that a network behind this front end takes; W None where they may be narrower."""
-    height, width = frontend.shape
-    return height, None if frontend.windows(1)[0].filled == "nothing" else width
+def taken(frontend: FrontEnd) -> tuple[int | None, ...]:
+    """Shape of the windows that a network behind this front end takes; the last one None where they may be narrower."""
+    return (*frontend.shape[:-1], None if frontend.windows(1)[0].filled == "nothing" else frontend.shape[-1])
 
 
 def _channels_first(values: Array) -> Array:

@@ -25,8 +25,8 @@ class TorchBackend:
     Parameters
     ----------
     module: the network; put into evaluation mode, images channels last
-    to_input: differentiable map from features (n, H, W) to the network's input, on tensors
-    shape: (H, W) of one window of features
+    to_input: differentiable map from features (n, *shape) to the network's input, on tensors
+    shape: of one window of features, (H, W) or (C, H, W)
 
     A layer has a spatial grid when its output is (n, channels, h, w), or, in a network that hears a waveform
     (n, samples) or (n, channels, samples), also (n, channels, time), which is a grid of one row. A module with the
@@ -37,7 +37,7 @@ class TorchBackend:
     differentiable = True
 
     def __init__(
-        self, module: nn.Module, to_input: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, int]
+        self, module: nn.Module, to_input: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, ...]
     ) -> None:
         self.module = module.eval()
         self._to_input = to_input

@@ -1,6 +1,6 @@
 // The point under the cursor: lines through it, profiles of all maps along its row and its column, and its values in words.
 // args: point (x, y; null: none yet), across, down (cursor lines), maps, styles, choice, profiles, picture, readout, axes
-// (mm, suffix, hint).
+// (mm, suffix, hint, colored).
 const {x: [px], y: [py]} = point.data
 const {x: [left], y: [top], dw: [width], dh: [height]} = maps.data
 const there = px != null && py != null
@@ -43,9 +43,11 @@ const number = (v) => v === 0 ? "0" : Math.abs(v) >= 0.01 && Math.abs(v) < 1e5 ?
 const gray = cell(picture, "image", ...at)
 const words = []
 if (there && gray.inside) {
-  const {mm: [mm], suffix: [suffix]} = axes.data
+  const {mm: [mm], suffix: [suffix], colored: [colored]} = axes.data
   words.push(mm ? `x ${px.toFixed(1)} mm  y ${py.toFixed(1)} mm` : `x ${Math.floor(px)} px  y ${Math.floor(py)} px`)
-  words.push(`intensity ${Number(gray.image[gray.r * gray.columns + gray.c].toFixed(2))}${suffix}`)
+  const value = gray.image[gray.r * gray.columns + gray.c]
+  words.push(colored ? `R ${value & 255}  G ${value >> 8 & 255}  B ${value >> 16 & 255}`
+    : `intensity ${Number(value.toFixed(2))}${suffix}`)
   const i = s.id.indexOf(chosen)
   if (i >= 0 && maps.data[chosen] != null) {
     const {image, r, c, columns, inside} = cell(maps, chosen, px, py)
