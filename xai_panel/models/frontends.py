@@ -384,8 +384,8 @@ class ColorImage(_Affine):
         method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
         most = np.float32(signal.attrs.get("value_range", (0, 1))[1])
         values = np.empty(self.shape, np.float32)
-        for channel, colors in enumerate(np.moveaxis(signal.values, -1, 0)):
-            resized = Image.fromarray(colors / most).resize(self.shape[1:], method, box)
+        for channel, plane in enumerate(np.moveaxis(signal.values, -1, 0)):
+            resized = Image.fromarray(plane / most).resize(self.shape[1:], method, box)
             values[channel] = np.clip(np.asarray(resized), 0, 1)
         coords = {
             dim: (dim, _regrid(signal[dim].values, self.crop_size, part), dict(signal[dim].attrs))
