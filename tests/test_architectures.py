@@ -105,14 +105,18 @@ def test_the_target_layer_is_the_last_one_with_a_grid_and_after_its_activation(a
     np.testing.assert_allclose(answer.values.reshape(kept.shape), kept, atol=1e-3 * float(kept.abs().max()))
 
 
-def test_the_layer_behind_densenet_changes_nothing_but_its_name():
+def test_densenet_answers_as_torchvisions_and_can_be_trained():
+    from xai_panel.models._torchvision import torchvision_models
+
     torch.manual_seed(0)
     network = build("torchvision:densenet121", 2).eval()
+    published = torchvision_models().densenet121(weights=None, num_classes=2).eval()
+    published.load_state_dict(network.state_dict())
     x = noise(3, 64)
-    with torch.no_grad():
-        logits = network(x)
-        del network.features.relu5
-        np.testing.assert_allclose(network(x), logits, atol=1e-6)
+    logits = network(x)
+    np.testing.assert_allclose(published(x).detach(), logits.detach(), atol=1e-6)
+    logits.sum().backward()
+    assert network.features.conv0.weight.grad.abs().max() > 0
 
 
 def test_torchxrayvision_has_its_own_parameter_names():

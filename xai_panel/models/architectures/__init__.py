@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -35,8 +37,8 @@ def build_keras(architecture: str, outputs: int) -> Any:
 def _torchvision(name: str, outputs: int) -> nn.Module:
     """A classifier of torchvision.
 
-    DenseNet ends with a function, which hooks cannot see: the modules behind its last layer make the activation that
-    the head looks at one of the network's layers; the function works in place, on a copy. Auxiliary heads serve only
+    DenseNet rectifies its last activation in a function, which hooks cannot see: here a layer does, and the network
+    goes on as published. Auxiliary heads serve only
     training and are left out. Residual branches start at 0, as in Goyal et al. 2017.
     """
     from torch import nn
@@ -53,8 +55,14 @@ def _torchvision(name: str, outputs: int) -> nn.Module:
     network: nn.Module = models.get_model(name, weights=None, num_classes=outputs, **options)
     if isinstance(network, models.DenseNet):
         network.features.add_module("relu5", nn.ReLU())
-        network.features.relu5.register_forward_hook(lambda _module, _inputs, output: output.clone())
+        network.forward = MethodType(_rectified, network)
     return network
+
+
+def _rectified(densenet: Any, x: torch.Tensor) -> torch.Tensor:
+    """The forward pass of a DenseNet whose features end with a rectifier."""
+    logits: torch.Tensor = densenet.classifier(densenet.features(x).mean(dim=(2, 3)))
+    return logits
 
 
 def _own(name: str, outputs: int) -> nn.Module:
