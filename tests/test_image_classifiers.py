@@ -77,8 +77,8 @@ def test_features_are_those_of_the_presets_of_torchvision(interpolation: str, he
     expected = preset(Image.fromarray(values)).numpy()
     features = frontend.features(read_image(picture(values))).values
     ours = frontend.to_input(torch.from_numpy(features[None]), lambda parts: torch.stack(list(parts), 1))[0].numpy()
-    step = 1 / 255 / 0.224  # Pillow rounds colors to whole numbers in both of its passes
-    assert abs(ours - expected).max() <= 1.01 * step and abs((ours - expected).mean()) < 0.02 * step
+    different = abs(ours - expected)  # Pillow keeps the edges of a crop as float32: a few colors are rounded elsewhere
+    assert (different > 1e-5).mean() < 0.01 and different.max() <= 1.01 / 255 / 0.224
 
 
 def test_the_axes_are_those_of_the_image_and_the_crop_is_its_middle():
@@ -97,8 +97,9 @@ def test_grey_and_16_bits_are_the_same_colors():
     grey = pixels()[..., 0]
     frontend = build_frontend(TABLE)
     expected = frontend.features(read_image(picture(np.stack([grey] * 3, -1)))).values
-    for same in (grey, grey.astype(np.uint16) * 257):
-        np.testing.assert_allclose(frontend.features(read_image(picture(same))).values, expected, atol=1e-6)
+    np.testing.assert_array_equal(frontend.features(read_image(picture(grey))).values, expected)
+    deep = frontend.features(read_image(picture(grey.astype(np.uint16) * 257))).values
+    np.testing.assert_allclose(deep, expected, atol=1.01 / 255)  # those of 8 bits are rounded in both directions
 
 
 @pytest.mark.parametrize(

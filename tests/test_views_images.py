@@ -21,6 +21,7 @@ from xai_panel.models import registry
 from xai_panel.models.frontends import ColorImage
 from xai_panel.signals.image import read_image
 from xai_panel.views.comparison import Comparison, gray
+from xai_panel.views.comparison_table import agreement
 from xai_panel.views.picture import crop, extent_of, packed
 from xai_panel.views.radiograph_viewer import COLOR_HINT, RadiographViewer
 from xai_panel.views.session import Session
@@ -85,6 +86,14 @@ def test_maps_side_by_side_lie_over_gray() -> None:
     view.state.signal = signal
     view._show_picture(view.state.axes)  # type: ignore[arg-type]
     np.testing.assert_allclose(view._picture.data["image"][0], gray(COLORS), rtol=1e-6)
+
+
+def test_maps_on_other_pixels_are_not_ranked_against_each_other() -> None:
+    one = explained(photo())
+    moved = one.assign_coords(x=one["x"] + 1)
+    columns = [{"grad-cam": ds.isel(method=[0])} for ds in (one, one, moved)]
+    matrix, _ = agreement(columns)
+    np.testing.assert_array_equal(np.isnan(matrix.values), [[False, False, True]] * 2 + [[True, True, False]])
 
 
 def page(modality: str | None, cards: list[Any]) -> Shell:

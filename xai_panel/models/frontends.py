@@ -335,7 +335,8 @@ class ColorImage(_Affine):
     Card: kind = "image". The parameters are those of torchvision's presets: with `fit = "crop"` the shorter side is
     resized to `resize_size` pixels and the middle `crop_size` × `crop_size` cut out, with `fit = "squeeze"` the whole
     image is resized to that square; `interpolation` is "bilinear" or "bicubic", with antialiasing; `mean` and `std`
-    normalise each color. The axes are those of the image, so that a map lies where the model looked.
+    normalise each color. Eight bits are resized in whole numbers, as torchvision does. The axes are those of the image,
+    so that a map lies where the model looked.
 
     Each pixel is three numbers: a masked pixel is at its baseline in all of them, and a map has one value a pixel.
     Signed maps sum change · gradient over the colors, so that the sum of integrated gradients is the difference of the
@@ -383,10 +384,16 @@ class ColorImage(_Affine):
         box = (across[0], down[0], across[1], down[1])
         method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[self.interpolation]
         most = np.float32(signal.attrs.get("value_range", (0, 1))[1])
-        values = np.empty(self.shape, np.float32)
-        for channel, plane in enumerate(np.moveaxis(signal.values, -1, 0)):
-            resized = Image.fromarray(plane / most).resize(self.shape[1:], method, box)
-            values[channel] = np.clip(np.asarray(resized), 0, 1)
+        pixels = signal.values
+
+        def resized(part: NDArray[Any]) -> NDArray[Any]:
+            return np.asarray(Image.fromarray(part).resize(self.shape[1:], method, box))
+
+        if pixels.dtype == np.uint8:  # in whole numbers, as torchvision does and networks were trained
+            seen = resized(pixels)
+        else:
+            seen = np.stack([resized(part.astype(np.float32)) for part in np.moveaxis(pixels, -1, 0)], axis=-1)
+        values = np.ascontiguousarray(np.moveaxis(np.clip(seen / most, 0, 1), -1, 0))
         coords = {
             dim: (dim, _regrid(signal[dim].values, self.crop_size, part), dict(signal[dim].attrs))
             for dim, part in (("y", down), ("x", across))
