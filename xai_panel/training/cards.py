@@ -79,9 +79,9 @@ def audio_card(recipe: Recipe, seconds: float) -> dict[str, Any]:
         "caveat": "Knows six classic vocoders on read English; other generators may pass, and other recordings may be accused. "
         "Not forensic evidence.",
         "limitations": [
-            "Trained on six signal-processing vocoders (Griffin-Lim, mel inversion, phase vocoder, sinusoidal model, LPC, WORLD). Generators that it never heard often pass, FastSpeech 2 and an LPC-10 codec mostly; see their figures.",
-            "Copies by Griffin-Lim from the full magnitudes are the hard case: their traces are fainter than what recordings differ by; "
-            "see their figure.",
+            "Trained on six signal-processing vocoders (Griffin-Lim, mel inversion, phase vocoder, sinusoidal model, LPC, WORLD); "
+            "the hardest of them: {trained}.",
+            "Generators that it never heard may pass; the worst of those that were tried: {unheard}. See their figures.",
             "Trained on read English audiobooks (LibriSpeech) at 16 kHz; other corpora, languages, rooms and codecs are other domains.",
             f"A recording is heard in windows of {seconds:g} s whose logits are averaged: a short spoofed stretch in a long recording is diluted; "
             "look at the score of each window.",
@@ -126,6 +126,21 @@ def published_card(
             "initial": _initial(recipe),
         },
     }
+
+
+def with_figures(card: dict[str, Any], metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A detector's card whose limitations name the vocoders that it does worst on, as measured."""
+    sets = {
+        "trained": [name for name in metrics if name.rpartition(", ")[2] in recordings.TRAINED_VOCODERS],
+        "unheard": [name for name in metrics if name.endswith("(not trained on)")],
+    }
+    worst = {}
+    for kind, names in sets.items():
+        if names:
+            name = min(names, key=lambda one: float(metrics[one]["auroc"]))
+            worst[kind] = f"{name.removesuffix(' (not trained on)')} (AUROC {metrics[name]['auroc']:.2f})"
+    texts = [text.format(**worst) if worst else text for text in card["limitations"]]
+    return {**card, "limitations": texts}
 
 
 def _made(recipe: Recipe, data: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from xai_panel.models.state import read_state
 from xai_panel.training import evaluate, fit, imagenet
+from xai_panel.training.cards import with_figures
 from xai_panel.training.learners import Learner, TorchLearner, device
 from xai_panel.training.recipes import RECIPES
 from xai_panel.training.task import HeldOut, Recipe, Source
@@ -92,7 +93,7 @@ def train(
         "precision": "float16" if half else "float32",
         "half_precision_logit_difference": difference,
     }
-    card = {**task.card, "temperature": temperature, "training": training, "metrics": metrics}
+    card = {**with_figures(task.card, metrics), "temperature": temperature, "training": training, "metrics": metrics}
     return _write(id, learner, out, card, task.split)
 
 
