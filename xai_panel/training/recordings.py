@@ -149,7 +149,7 @@ def augment_waveform(
             noise /= noise.std()
         wave = wave + noise * level * 10 ** (-rng.uniform(30, 60) / 20)
     level = rng.uniform(-1, 1)
-    peak = np.copysign(0.95 * 0.1 ** abs(level), level)
+    peak = np.copysign(0.95 * 0.03 ** abs(level), level)
     wave = wave * (peak / (np.abs(wave).max() + 1e-9))
     draw = rng.random()
     if draw < 0.05:
