@@ -135,7 +135,7 @@ class _Heard:
                 pairs(rng), short, RATE, self.recipe.batch, rng, loud=self.recipe.piece < 1
             ),
             schedule=self.recipe.schedule(source, 2 * count // self.recipe.batch),
-            sample=torch.cat([self.inputs(k)[:1] for k in train[:: max(1, len(train) // MOST)]]),
+            sample=self._sample(train[:: max(1, len(train) // MOST)]),
             inputs=self.inputs,
             validation=[self.test("validation", validation)],
             tests=tests,
@@ -143,6 +143,12 @@ class _Heard:
             card=card,
             suffix=suffix,
         )
+
+    def _sample(self, chosen: list[int]) -> torch.Tensor:
+        """The first window of each, of those of the usual length."""
+        windows = [self.inputs(k)[:1] for k in chosen]
+        usual = max(windows, key=lambda one: sum(one.shape == other.shape for other in windows)).shape
+        return torch.cat([one for one in windows if one.shape == usual])
 
 
 def _samples(frontend: FrontEnd) -> int:
