@@ -24,13 +24,14 @@ from panel.io.state import set_curdoc
 from xai_panel.engine.jobs import QueueFull
 from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.card import Card
-from xai_panel.models.classifier import Classifier
+from xai_panel.models.classifier import Classifier, Prediction
 from xai_panel.models.frontends import LogMel
 from xai_panel.models.registry import ModelError
 from xai_panel.signals.audio import waveform
 from xai_panel.signals.synthetic import samples
 from xai_panel.views import palettes, widgets
 from xai_panel.views import spectrogram as sg
+from xai_panel.views.palettes import AWAY, TOWARD
 from xai_panel.views.player import MOST_BYTES, playable, wav_bytes
 from xai_panel.views.session import DEFAULT_METHODS, Session, excerpt, most_telling
 from xai_panel.views.shell import Shell
@@ -718,13 +719,32 @@ def test_a_page_without_a_classifier_still_shows_the_signal() -> None:
 # what is written
 
 
+def verdict(logits: list[float], labels: tuple[str, ...], name: str = "n", truth: str = "", **fields: Any) -> str:
+    """The verdict card of these logits, whose probabilities are sigmoids where `multi_label`, a softmax otherwise."""
+    values = np.array(logits)
+    several = fields.get("multi_label", False)
+    chances = 1 / (1 + np.exp(-values)) if several else np.exp(values) / np.exp(values).sum()
+    window = (np.empty((0, 2)), values[None], chances[None])
+    card = Card("m", "M", "s", "audio", "torch", "a", labels, {"kind": "log-mel"}, **fields)
+    return widgets.verdict_html(Prediction(labels, values, chances, *window), card, name, truth)
+
+
 def test_the_verdict_escapes_names_and_rounds_honestly() -> None:
-    text = widgets.verdict_html(
-        label="spoof", probability=0.9991, finding=True, name="<b>x</b>.wav", caveat="a & b", truth="it's 1 < 2"
-    )
+    text = verdict([-3.5, 3.5], ("bona fide", "spoof"), "<b>x</b>.wav", "it's 1 < 2", caveat="a & b")
     assert "<b>x</b>" not in text and "&lt;b&gt;x" in text and "a &amp; b" in text and "1 &lt; 2" in text
     assert ">99 %" in text.replace("&gt;", ">")
-    assert "93 %" in widgets.verdict_html(label="a", probability=0.934, finding=False, name="n")
+    assert "93 %" in verdict([2.65, 0.0], ("a", "b"))
+
+
+def test_the_verdict_on_several_findings_has_the_probability_of_each() -> None:
+    labels = ("Edema", "Pneumonia", "Mass")
+    text = verdict([0.1, 2.0, -1.0], labels, multi_label=True)
+    assert '<div class="label">Pneumonia + Edema</div>' in text and TOWARD in text
+    assert [text.index(part) for part in ("88 %", "52 %", "27 %")] == sorted(
+        text.index(part) for part in ("88 %", "52 %", "27 %")
+    )
+    none = verdict([-1.0, -2.0, -3.0], labels, multi_label=True)
+    assert "None of 3 findings" in none and AWAY in none and TOWARD not in none
 
 
 def test_an_unavailable_method_says_why() -> None:

@@ -331,3 +331,15 @@ def test_the_radiograph_is_on_black_and_fits_narrow_screens(page: Page, theme: s
     assert pixels(page, area)[:2].mean() < 3
     below = frame(page, "row")
     assert (below["left"], below["right"]) == pytest.approx((area["left"], area["right"]), abs=1)
+
+
+def test_another_classifier_is_chosen_and_stays_chosen(page: Page) -> None:
+    open_page(page)
+    page.locator(".cards button", has_text="Thorax with an opacity").click()
+    expect(page.locator(".verdict")).to_contain_text("calibrated probability")
+    chosen = page.get_by_role("combobox", name="Classifier")
+    chosen.click()
+    page.get_by_text("DenseNet121 of TorchXRayVision").last.click()
+    expect(page.locator(".verdict")).to_contain_text("Lung Opacity")
+    expect(page.get_by_text(re.compile(r"^\d+ maps? ready$"))).to_be_visible()
+    expect(chosen).to_contain_text("TorchXRayVision")

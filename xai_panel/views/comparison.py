@@ -533,13 +533,7 @@ class SecondClassifier:
             waiting = "no verdict" if session.state in ("failed", "stopped") else "asking the classifier…"
             self.verdict.object = empty_verdict_html(f"{card.title}: {session.model_problem or waiting}")
             return
-        self.verdict.object = verdict_html(
-            label=prediction.label,
-            probability=prediction.probability,
-            finding=prediction.index == card.positive,
-            name=card.title,
-            caveat=card.caveat or card.summary,
-        )
+        self.verdict.object = verdict_html(prediction, card, card.title)
 
     def _state(self, event: Any) -> None:
         if event.new == "queued":

@@ -233,8 +233,9 @@ class Session(param.Parameterized):
             raise ValueError(f"no classifier {id!r}; there are: {', '.join(card.id for card in self.cards)}")
         if id == self.model_id and self.classifier is not None:
             return
-        self._forget("verdict")
-        self.param.update(model_id=id, classifier=None, available={}, model_problem="", target=None, layer=None)
+        with param.parameterized.batch_call_watchers(self):  # nobody draws the classifier that was chosen before
+            self._forget("verdict")
+            self.param.update(model_id=id, classifier=None, available={}, model_problem="", target=None, layer=None)
         self._submit_prediction()
 
     def set_target(self, target: int | None) -> None:

@@ -245,7 +245,7 @@ class Shell:
 
     def _build_page(self) -> None:
         self.nav = html_pane("", css("nav"))
-        self.nav.param.update(sizing_mode="fixed", width=300, height=40, margin=(4, 0, 0, 20))
+        self.nav.param.update(sizing_mode="fixed", width=360, height=40, margin=(4, 0, 0, 20))
         self.viewport = Viewport(width=0, height=0, margin=0, sizing_mode="fixed")
         stage = pn.Column(self.body, self.start, sizing_mode="stretch_both", margin=0, styles={"position": "relative"})
         scroll = pn.Column(self.alert, self.verdict, stage, sizing_mode="stretch_both", scroll="y-auto", margin=0)
@@ -351,12 +351,7 @@ class Shell:
         prediction = session.prediction
         if prediction is not None and session.card is not None:
             self.verdict.object = verdict_html(
-                label=prediction.label,
-                probability=prediction.probability,
-                finding=prediction.index == session.card.positive,
-                name=session.signal_name,
-                caveat=session.card.caveat or session.card.summary,
-                truth=known_answer(session.sample),
+                prediction, session.card, session.signal_name, known_answer(session.sample)
             )
             return
         if session.opening and session.signal is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import panel as pn
 import param
 from bokeh.models import Div
@@ -142,33 +143,45 @@ def map_entries(methods: list[Any], chosen: list[str], results: dict[str, Any], 
 
 
 VERDICT_CSS = css("verdict")
+SHOWN_FINDINGS = 4  # of those that may be present together, the most probable ones
 
 
-def verdict_html(
-    *,
-    label: str,
-    probability: float,
-    finding: bool,
-    name: str,
-    caveat: str = "",
-    truth: str = "",
-) -> str:
+def verdict_html(prediction: Any, card: Any, name: str, truth: str = "") -> str:
     """The verdict card: label, calibrated probability (0…1) with a bar, caveat, known answer. All text is escaped.
 
-    `finding` colors it as evidence for the class that is looked for (vermilion) or not (blue), as in the maps.
+    Where several findings may be present, the most probable ones each have their probability, and the label names those
+    that are more probable than not. Its color is that of evidence for what is looked for (vermilion) or against (blue).
     """
-    percent = f"{100 * probability:.0f}" if 0.005 < probability < 0.995 else (">99" if probability > 0.5 else "<1")
-    rows = [f'<div class="caveat">{html.escape(caveat)}</div>' if caveat else ""]
+    chances = {"calibrated probability": prediction.probability}
+    label, finding = prediction.label, prediction.index == card.positive
+    if card.multi_label:
+        order = np.argsort(-prediction.probabilities, kind="stable")
+        chances = {prediction.labels[k]: float(prediction.probabilities[k]) for k in order[:SHOWN_FINDINGS]}
+        present = [text for text, probability in chances.items() if probability > 0.5]
+        label, finding = " + ".join(present) or f"None of {len(prediction.labels)} findings", bool(present)
+    rows = [
+        f'<div class="chance"><b>{percent(probability)} %</b><span class="bar" aria-hidden="true">'
+        f'<i style="width:{100 * probability:.1f}%"></i></span><span>{html.escape(text)}</span></div>'
+        for text, probability in chances.items()
+    ]
+    if card.multi_label:
+        rows.append('<div class="caveat">Calibrated probability of each finding.</div>')
+    if caveat := card.caveat or card.summary:
+        rows.append(f'<div class="caveat">{html.escape(caveat)}</div>')
     if truth:
         rows.append(f'<div class="truth"><b>Known answer:</b> {html.escape(truth)}</div>')
     return (
         f'<div class="verdict" role="status" style="--tone:{TOWARD if finding else AWAY}">'
         f'<div><div class="label">{html.escape(label)}</div><div class="name">{html.escape(name)}</div></div>'
-        f'<div><div class="chance"><b>{percent} %</b><span class="bar" aria-hidden="true">'
-        f'<i style="width:{100 * probability:.1f}%"></i></span><span>calibrated probability</span></div>'
-        f"{''.join(rows)}</div>"
-        "</div>"
+        f"<div>{''.join(rows)}</div></div>"
     )
+
+
+def percent(probability: float) -> str:
+    """Whole percent, or that it is next to nothing or to everything."""
+    if 0.005 < probability < 0.995:
+        return f"{100 * probability:.0f}"
+    return ">99" if probability > 0.5 else "<1"
 
 
 def empty_verdict_html(text: str) -> str:
