@@ -436,14 +436,19 @@ def _figures(cards: list[Card]) -> int:
         if not card.metrics:
             continue
         name, first = next(iter(card.metrics.items()))
-        low, high = first["auroc_interval"] or (float("nan"), float("nan"))
+        interval = "–".join(_share(value) for value in first["auroc_interval"]) or "—"
         worst = min(card.metrics, key=lambda test: float(card.metrics[test]["auroc"]))
         length = _window(card)
         print(
-            f"| `{card.id}` | {card.framework} | {card.frontend['kind']} | {length} | {first['auroc']:.3f} "
-            f"({low:.3f}–{high:.3f}): {name} | {card.metrics[worst]['auroc']:.3f}: {worst} |"
+            f"| `{card.id}` | {card.framework} | {card.frontend['kind']} | {length} | {_share(first['auroc'])} "
+            f"({interval}): {name} | {_share(card.metrics[worst]['auroc'])}: {worst} |"
         )
     return OK
+
+
+def _share(value: float) -> str:
+    """Three decimals; what is rounded to 1 without being 1 says so."""
+    return ">0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
 def _window(card: Card) -> str:
