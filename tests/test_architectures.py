@@ -57,6 +57,7 @@ TARGETS = {
     "torchvision:inception_v3": ((3, 128, 128), "Mixed_7c", (2, 2)),
     "torchvision:vgg16": ((3, 64, 64), "avgpool", (7, 7)),  # at 224 × 224 as it was, before the full head
     "torchvision:alexnet": ((3, 64, 64), "avgpool", (6, 6)),
+    "xai_panel:xception": ((3, 96, 96), "relu4", (3, 3)),
     "xai_panel:vgg16-pooled": ((3, 64, 64), "features.30", (2, 2)),
     "xai_panel:alexnet-pooled": ((3, 224, 224), "features.12", (6, 6)),
     "xai_panel:custom-cnn": ((1, 128, 128), "features.10", (32, 32)),
