@@ -437,3 +437,9 @@ def test_a_recording_of_any_length_is_heard_as_it_is() -> None:
         )
         for id in maps["method"].values.tolist():
             assert maps.xai.map(id).shape == features.shape and np.isfinite(maps.xai.map(id)).all(), id
+
+
+@pytest.mark.parametrize("kind", ["waveform", "cqt"])
+def test_front_ends_that_only_pytorch_can_follow_say_so(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"front end {kind} is for PyTorch networks; .* says tensorflow"):
+        Classifier.from_keras(keras_copy(ConvNet()), labels=("a", "b"), frontend={"kind": kind})

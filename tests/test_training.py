@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,12 @@ class TestFigures:
         calibrated = evaluate.probabilities(logits, 3.0)[:, 1]
         assert evaluate.calibration_error(calibrated, labels == 1) < 0.02
         assert evaluate.calibration_error(evaluate.probabilities(logits, 1.0)[:, 1], labels == 1) > 0.05
+
+    def test_a_part_that_is_told_apart_does_not_make_the_classifier_sure_of_everything(self) -> None:
+        labels = np.repeat([0, 1], 100)
+        logits = np.stack([np.where(labels == 0, 2.0, -2.0), np.where(labels == 0, -2.0, 2.0)], axis=1)
+        chance = evaluate.probabilities(logits, evaluate.fit_temperature(logits, labels))[labels == 1, 1]
+        assert chance == pytest.approx(101 / 102, abs=1e-3)
 
     def test_the_interval_draws_whole_groups(self) -> None:
         scores = np.repeat([0.0, 1.0, 0.4, 0.6], 50)
@@ -174,11 +181,13 @@ def torch_learner(outputs: int) -> TorchLearner:
 
 def keras_learner(outputs: int) -> KerasLearner:
     keras = pytest.importorskip("tensorflow", reason="the extra «tensorflow» trains Keras models").keras
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((2, 2, 3))
-    x = keras.layers.BatchNormalization()(keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(inputs)))
-    x = keras.layers.Softmax()(keras.layers.Dense(outputs)(x))
-    return KerasLearner(keras.Model(inputs, x), 1e-4, 0.05)
+
+    def build() -> Any:
+        inputs = keras.Input((2, 2, 3))
+        x = keras.layers.BatchNormalization()(keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(inputs)))
+        return keras.Model(inputs, keras.layers.Softmax()(keras.layers.Dense(outputs)(keras.layers.Dropout(0.2)(x))))
+
+    return KerasLearner(build, 1e-4, 0.05, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -410,8 +419,15 @@ class TestPublishedDataSets:
         assert figures["positives"] == figures["negatives"] == 6 and 0 <= figures["auroc"] <= 1
         prediction = registry._load(card, path.parent).predict(read_audio(root / "testing" / "fake" / "file0.wav"))
         assert prediction.labels == ("bona fide", "spoof") and prediction.probabilities.sum() == pytest.approx(1.0)
+        assert not list((tmp_path / ".runs").glob("*.pt"))  # nothing that another training could go on with
         with pytest.raises(DatasetError, match="radiograph"):
             train("xray-alexnet", root, out=tmp_path / "weights", epochs=1)
+        with pytest.raises(DatasetError, match="option 'uncertain'"):
+            train(id, root, out=tmp_path / "weights", epochs=1, options={"uncertain": "ones"})
+        for file in (root / "validation" / "fake").iterdir():
+            file.unlink()
+        with pytest.raises(DatasetError, match="of 1 classes in «validation»"):
+            train(id, root, out=tmp_path / "weights", epochs=1)
 
     def test_findings_and_classes_of_radiographs(self, small_networks, tmp_path: Path) -> None:
         from PIL import Image
@@ -480,13 +496,17 @@ def _weights(folder: Path) -> Path:
     return path
 
 
-def test_a_wrong_folder_or_id_is_named(tmp_path: Path) -> None:
+def test_a_wrong_folder_or_id_is_named(tmp_path: Path, monkeypatch) -> None:
+    from xai_panel.training import run
     from xai_panel.training.run import train
 
     with pytest.raises(ValueError, match="no recipe for 'xray-oracle'"):
         train("xray-oracle", tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         train("xray-mobilenetv2", tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="give --seed 0"):
+        train("xray-xrv-densenet121", tmp_path, seed=1, out=tmp_path)
+    monkeypatch.setattr(run, "weights_dir", lambda: tmp_path)
     with pytest.raises(FileNotFoundError, match="xai-panel train xray-densenet121"):
         train("xray-xrv-densenet121", tmp_path, out=tmp_path)
     with pytest.raises(FileNotFoundError, match="mobilenet_v2"):

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -433,15 +434,20 @@ def _figures(cards: list[Card]) -> int:
     print("| classifier | framework | front end | window | held out: AUROC (95 % interval) | lowest of its figures |")
     print("|---|---|---|---|---|---|")
     for card in cards:
-        if not card.metrics:
+        tests = {
+            name: figures
+            for name, figures in card.metrics.items()
+            if isinstance(figures, dict) and math.isfinite(float(figures.get("auroc", "nan")))
+        }
+        if not tests:
             continue
-        name, first = next(iter(card.metrics.items()))
-        interval = "–".join(_share(value) for value in first["auroc_interval"]) or "—"
-        worst = min(card.metrics, key=lambda test: float(card.metrics[test]["auroc"]))
+        name, first = next(iter(tests.items()))
+        interval = "–".join(_share(value) for value in first.get("auroc_interval", [])) or "—"
+        worst = min(tests, key=lambda test: float(tests[test]["auroc"]))
         length = _window(card)
         print(
             f"| `{card.id}` | {card.framework} | {card.frontend['kind']} | {length} | {_share(first['auroc'])} "
-            f"({interval}): {name} | {_share(card.metrics[worst]['auroc'])}: {worst} |"
+            f"({interval}): {name} | {_share(tests[worst]['auroc'])}: {worst} |"
         )
     return OK
 
@@ -457,7 +463,7 @@ def _window(card: Card) -> str:
 
     frontend = build_frontend(card.frontend)
     if card.modality != "audio":
-        return " × ".join(str(size) for size in frontend.shape) + " px"
+        return " × ".join(str(size) for size in frontend.shape[-2:]) + " px"
     samples = getattr(frontend, "samples", None) or frontend.frames * frontend.hop_length  # type: ignore[attr-defined]
     return f"{samples / frontend.sampling_rate:.2f} s"  # type: ignore[attr-defined]
 
@@ -640,7 +646,7 @@ def _train(arguments: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         _complain(f"xai-panel: {error}")
         return FAILED
     print(f"trained {arguments.id}: {card}")

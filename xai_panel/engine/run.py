@@ -121,7 +121,7 @@ class Run:
         return {
             "features": digest.hexdigest(),
             "shape": list(self.features.shape),
-            "model": [card.id, card.architecture, card.framework, self.classifier.digest],
+            "model": [card.id, card.architecture, card.framework, self.classifier.digest, *card.outputs],
             "frontend": card.frontend,
             "code": code_digest(),
         }

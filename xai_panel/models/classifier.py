@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xai_panel.models.backends.base import Backend
 from xai_panel.models.card import Card, CardError
-from xai_panel.models.frontends import FrontEnd, build_frontend, cut, describe
+from xai_panel.models.frontends import FrontEnd, build_frontend, check_framework, cut, describe
 from xai_panel.signals.source import modality_of
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ class Classifier:
         if isinstance(labels, str):
             raise CardError(f"field «labels» is {labels!r}; a list of texts is expected")
         built = build_frontend(frontend) if isinstance(frontend, dict) else frontend
+        check_framework(built, framework)
         card = Card(
             **{"id": "own", "title": "Own network", "summary": "", **fields},
             modality=built.modality,

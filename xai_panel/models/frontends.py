@@ -470,6 +470,13 @@ def build_frontend(parameters: dict[str, Any]) -> FrontEnd:
         raise ValueError(f"front end {kind}: {error}") from error
 
 
+def check_framework(frontend: FrontEnd, framework: str) -> None:
+    """Raises `ValueError` for a front end whose network's input only PyTorch can make."""
+    if isinstance(frontend, Waveform | ConstantQ) and framework != "torch":
+        kind = describe(frontend)["kind"]
+        raise ValueError(f"front end {kind} is for PyTorch networks; field «framework» says {framework}")
+
+
 def describe(frontend: FrontEnd) -> dict[str, Any]:
     """The table of a front end in a card; the inverse of `build_frontend` for the front ends of this package."""
     kind = next((kind for kind, known in FRONT_ENDS.items() if type(frontend) is known), type(frontend).__name__)

@@ -14,7 +14,7 @@ from xai_panel.models.backends.base import Backend
 from xai_panel.models.card import Card, CardError, read_card
 from xai_panel.models.classifier import Classifier
 from xai_panel.models.errors import CodeError, ModelError
-from xai_panel.models.frontends import FrontEnd, build_frontend
+from xai_panel.models.frontends import FrontEnd, build_frontend, check_framework
 from xai_panel.resources import own_models_dir, weights_dir
 
 CARD = "card.toml"  # of an added classifier, in a folder of its own
@@ -117,6 +117,7 @@ def files_of(folder: Path) -> list[Path]:
 def _frontend(card: Card) -> FrontEnd:
     try:
         frontend = build_frontend(card.frontend)
+        check_framework(frontend, card.framework)
     except ValueError as error:
         raise CardError(f"card {card.id}: field «frontend»: {error}") from error
     if frontend.modality != card.modality:

@@ -30,6 +30,7 @@ def task(recipe: Recipe, source: Source) -> Task:
     """Of the collected recordings and their vocoded copies where the folder has them, else of a published data set."""
     if datasets.LAYOUTS["speech"].find(source.data) is None:
         return _published(recipe, source)
+    source.refuse_choices()
     return _collected(recipe, source)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from xai_panel.training.evaluate import auroc, likelihood_loss
-from xai_panel.training.learners import Learner, device
+from xai_panel.training.learners import Learner
 
 Batches = Callable[[int, np.random.Generator], Iterator[tuple[torch.Tensor, torch.Tensor]]]
 Judged = tuple[NDArray[np.floating], NDArray[np.integer]]  # logits (n, 2) and labels (n,)
@@ -54,7 +54,7 @@ def fit(
     state: dict[str, Any] = {"epoch": 0, "step": 0, "best": -1.0, "best_epoch": -1, "history": [], "seconds": 0.0}
     best = learner.weights()
     if checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location=device(), weights_only=True)
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         learner.set_weights(saved["weights"])
         learner.set_optimizer(saved["optimizer"])
         state, best = saved["state"], saved["best"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -119,10 +120,12 @@ class KerasLearner:
     suffix = ".keras"
     halves = False
 
-    def __init__(self, model: Any, weight_decay: float, smoothing: float) -> None:
+    def __init__(self, build: Callable[[], Any], weight_decay: float, smoothing: float, seed: int) -> None:
         import tensorflow as tf
         from tensorflow import keras
 
+        keras.utils.set_random_seed(seed)
+        model = build()
         last = model.layers[-1]
         network = keras.Model(model.inputs, last.input) if isinstance(last, keras.layers.Softmax) else model
         self.model = model

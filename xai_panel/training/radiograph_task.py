@@ -77,8 +77,10 @@ def task(recipe: Recipe, source: Source) -> Task:
         suffix = f"-{datasets.detect(source.data).id}"
         everything, tests, checks, card = _published(recipe, source, images)
     elif recipe.outputs > 2:
+        source.refuse_choices()
         everything, tests, checks, card = _findings(recipe, source, images)
     else:
+        source.refuse_choices()
         everything, tests, checks, card = _children(recipe, source, images)
     training = everything.part("train")
     size = len(radiographs.epoch_order(training, np.random.default_rng(source.seed)))
@@ -123,10 +125,18 @@ def _findings(recipe: Recipe, source: Source, images: _Images) -> _Made:
         images.test("Pneumonia: children, held-out patients", held_out, PNEUMONIA),
         images.test("Pneumonia: children, held-out patients, blurred (σ = 1.5 px)", held_out, PNEUMONIA, 1.5),
         images.test("Lung Opacity: adults, RSNA against Normal, held-out patients", held_out, OPACITY),
-        images.test("Pneumonia: adults, RSNA Lung Opacity against Normal (another domain)", elsewhere, PNEUMONIA),
+        images.test(
+            "Pneumonia: adults, RSNA Lung Opacity against Normal (adults of the other finding)", elsewhere, PNEUMONIA
+        ),
     ]
     checks = [images.test(FINDINGS[output], validation, output) for output in (PNEUMONIA, OPACITY)]
     return everything, tests, checks, findings_card(recipe, {k: FINDINGS[k] for k in (PNEUMONIA, OPACITY)})
+
+
+def _complete(images: Radiographs, finding: int) -> bool:
+    """Whether every part has radiographs with the finding and without it."""
+    parts = [images.part(name).labels[:, finding] for name in ("train", "validation", "held-out")]
+    return all({0.0, 1.0} <= set(values.tolist()) for values in parts)
 
 
 def _published(recipe: Recipe, source: Source, images: _Images) -> _Made:
@@ -136,7 +146,7 @@ def _published(recipe: Recipe, source: Source, images: _Images) -> _Made:
         named = [{SYNONYMS.get(name, name): value for name, value in item.findings.items()} for item in items]
         labels = np.array([[known.get(name, np.nan) for name in FINDINGS] for known in named], dtype=np.float32)
         everything = radiographs.read(items, labels, images.frontend)
-        outputs: list[int | None] = [k for k in range(len(FINDINGS)) if len(np.unique(labels[:, k])) > 1]
+        outputs: list[int | None] = [k for k in range(len(FINDINGS)) if _complete(everything, k)]
         names = [FINDINGS[k] for k in outputs if k is not None]
         if not names:
             raise datasets.DatasetError(source.data, f"{layout.id} has no findings", "findings", "choose another set")

@@ -76,7 +76,7 @@ def _integer(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
 def recordings(data: Path, cache: Path, sampling_rate: int, seed: int) -> list[Recording]:
     """All bona fide recordings, a copy of each by each vocoder, and the published deepfakes.
 
-    Copies are kept in `cache` (one .npz), because making them takes minutes; other vocoder code makes new ones.
+    Copies are kept in `cache` (.npz), for making them takes minutes; other recordings or vocoder code make new ones.
     """
     originals: list[Recording] = []
     for item in tqdm(datasets.read(data, "speech", seed=seed), desc="recordings", unit="file", mininterval=2):
@@ -85,6 +85,8 @@ def recordings(data: Path, cache: Path, sampling_rate: int, seed: int) -> list[R
     sources = [r for r in originals if not r.generator]
     copies: list[Recording] = []
     code = zlib.crc32(inspect.getsource(vocoders).encode())
+    for source in sources:
+        code = zlib.crc32(source.waveform.tobytes(), code)
     for name, vocoder in vocoders.VOCODERS.items():
         path = cache / f"vocoded-{name}-{seed}-{code:08x}.npz"
         if path.is_file():

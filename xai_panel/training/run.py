@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from xai_panel.models.card import read_card
 from xai_panel.models.state import read_state
+from xai_panel.resources import weights_dir
 from xai_panel.training import evaluate, fit, imagenet
 from xai_panel.training.cards import with_figures
 from xai_panel.training.learners import Learner, TorchLearner, device
 from xai_panel.training.recipes import RECIPES
-from xai_panel.training.task import HeldOut, Recipe, Source
+from xai_panel.training.task import HeldOut, Recipe, Source, Task
 
 HALF_TOLERANCE = 1e-2  # logit
 ROWS = 16  # windows that are answered at once
@@ -54,11 +56,13 @@ def train(
         raise FileNotFoundError(f"{data}: no such folder; it has the data sets that the README names")
     runs = out.parent / ".runs"
     source = Source(data, runs, seed, epochs, classes, options or {})
-    start = _start(recipe, out, runs, initial)
+    start = _start(recipe, out, runs, initial, seed)
     torch.manual_seed(seed)
     task = recipe.task(recipe, source)
+    task.check(data)
     asked, id = id, id + task.suffix
-    learner = recipe.learner()
+    checkpoint = runs / f"{id}-{seed}-{_fingerprint(recipe, task, source, start)}.pt"
+    learner = recipe.learner(seed)
     if start is not None:
         _begin(learner, recipe, start, task.sample)
 
@@ -70,7 +74,7 @@ def train(
         given = answers(task.validation, windows)  # one window each is enough to choose an epoch by
         return [part.judged(given) for part in task.validation]
 
-    state = fit.fit(learner, task.batches, validate, task.schedule, runs / f"{id}-{seed}.pt", seed)
+    state = fit.fit(learner, task.batches, validate, task.schedule, checkpoint, seed)
     half, difference = _round_to_half(learner, task.sample)
     judged = validate(windows=None)
     temperature = round(
@@ -84,6 +88,7 @@ def train(
     merits = [h["validation_auroc"] - 0.01 * h["validation_nll"] for h in state["history"]]
     training = {
         **task.card.pop("training"),
+        **({"initial_digest": hashlib.sha256(start.read_bytes()).hexdigest()} if start is not None else {}),
         "command": " ".join(["xai-panel train", asked, "--data DIR --seed", str(seed), *_chosen(source)]),
         "seed": seed,
         "epochs": len(state["history"]),
@@ -94,7 +99,17 @@ def train(
         "half_precision_logit_difference": difference,
     }
     card = {**with_figures(task.card, metrics), "temperature": temperature, "training": training, "metrics": metrics}
-    return _write(id, learner, out, card, task.split)
+    path = _write(id, learner, out, card, task.split)
+    checkpoint.unlink()
+    return path
+
+
+def _fingerprint(recipe: Recipe, task: Task, source: Source, start: Path | None) -> str:
+    """What an interrupted training must have in common with the one that goes on with it."""
+    facts = [repr(recipe), repr(task.split), repr(task.schedule), repr(_chosen(source))]
+    if start is not None:
+        facts.append(hashlib.sha256(start.read_bytes()).hexdigest())
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
 def _chosen(source: Source) -> list[str]:
@@ -104,7 +119,7 @@ def _chosen(source: Source) -> list[str]:
     return chosen + [f"--{name} {value}" for name, value in source.options.items()]
 
 
-def _start(recipe: Recipe, out: Path, runs: Path, given: Path | None) -> Path | None:
+def _start(recipe: Recipe, out: Path, runs: Path, given: Path | None, seed: int) -> Path | None:
     """The file of the weights that a recipe starts from."""
     if given is not None and not Path(given).is_file():
         raise FileNotFoundError(f"{given}: no such file; it should be {imagenet.FILE} or another classifier's weights")
@@ -112,9 +127,15 @@ def _start(recipe: Recipe, out: Path, runs: Path, given: Path | None) -> Path | 
         return Path(given) if given else imagenet.download(runs)
     if not recipe.initial:
         return None
-    weights = Path(given) if given else out / f"{recipe.initial}.safetensors"
-    if not weights.is_file():
-        raise FileNotFoundError(f"{weights}: no such file; train it first: xai-panel train {recipe.initial}")
+    if given is not None:
+        return Path(given)
+    places = [folder / f"{recipe.initial}.safetensors" for folder in (out, weights_dir())]
+    weights = next((place for place in places if place.is_file()), None)
+    if weights is None:
+        raise FileNotFoundError(f"{places[0]}: no such file; train it first: xai-panel train {recipe.initial}")
+    made = read_card(weights.with_suffix(".toml")).training.get("seed")
+    if made != seed:
+        raise ValueError(f"{weights} was made with seed {made}, whose held-out part is another; give --seed {made}")
     return weights
 
 

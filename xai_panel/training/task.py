@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from xai_panel.training import datasets, fit
-from xai_panel.training.datasets.base import HELD_OUT, SUFFIXES
+from xai_panel.training.datasets.base import HELD_OUT, SUFFIXES, TRAIN
 from xai_panel.training.learners import KerasLearner, Learner, TorchLearner
 from xai_panel.training.splits import part_of
 
@@ -58,6 +58,15 @@ class Task:
     card: dict[str, Any]
     suffix: str = ""  # of the classifier's id, when it was trained on a published data set
 
+    def check(self, data: Path) -> None:
+        """Raises `DatasetError` when there is not enough to train with, or a part lacks a class."""
+        if not self.schedule.batches:
+            raise datasets.DatasetError(data, "less than one batch to train on", "more", "add data")
+        for part in (*self.validation, *self.tests):
+            if set(part.labels.tolist()) != {0, 1}:
+                found = f"{len(part.items)} items of {len(set(part.labels.tolist()))} classes in «{part.name}»"
+                raise datasets.DatasetError(data, found, "both classes in every part", "add data of the other one")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -87,8 +96,22 @@ class Source:
                 self.data, f"{layout.id}, files like {items[0].path.name}", modality, "choose a classifier of its kind"
             )
         if not any(item.part == HELD_OUT for item in items):
-            items = [replace(item, part=part_of(item.group, self.seed)) for item in items]
+            kept = 0.1 if len({item.part for item in items}) == 1 else 0.0  # a published validation part stays one
+            items = [
+                replace(item, part=part_of(item.group, self.seed, validation=kept)) if item.part == TRAIN else item
+                for item in items
+            ]
         return layout, [item for item in items if item.part != datasets.UNUSED]
+
+    def refuse_choices(self) -> None:
+        """Raises `DatasetError` when classes or options were chosen; the collected samples leave no choice."""
+        if self.classes or self.options:
+            raise datasets.DatasetError(
+                self.data,
+                "--classes or an option of a reader",
+                "none of them",
+                "leave it out: these samples have a recipe",
+            )
 
     def two_classes(self, labels: set[str]) -> tuple[str, str]:
         """Negative and positive class among these labels. Raises `DatasetError` where a choice is needed."""
@@ -131,12 +154,12 @@ class Recipe:
         """Of `batches` an epoch."""
         return fit.Schedule(source.epochs or self.epochs, batches, self.learning_rate, patience=6)
 
-    def learner(self) -> Learner:
+    def learner(self, seed: int) -> Learner:
         """The network with random weights."""
         if self.framework == "tensorflow":
             from xai_panel.models.architectures import build_keras
 
-            return KerasLearner(build_keras(self.architecture, self.outputs), 1e-4, self.smoothing)
+            return KerasLearner(lambda: build_keras(self.architecture, self.outputs), 1e-4, self.smoothing, seed)
         from xai_panel.models.architectures import build
 
         return TorchLearner(build(self.architecture, self.outputs), 1e-4, self.smoothing)

@@ -157,7 +157,7 @@ def verdict_html(prediction: Any, card: Any, name: str, truth: str = "") -> str:
     if card.multi_label:
         order = np.argsort(-prediction.probabilities, kind="stable")
         chances = {prediction.labels[k]: float(prediction.probabilities[k]) for k in order[:SHOWN_FINDINGS]}
-        present = [text for text, probability in chances.items() if probability > 0.5]
+        present = [prediction.labels[k] for k in order if prediction.probabilities[k] > 0.5]
         label, finding = " + ".join(present) or f"None of {len(prediction.labels)} findings", bool(present)
     rows = [
         f'<div class="chance"><b>{percent(probability)} %</b><span class="bar" aria-hidden="true">'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai_panel.models.backends.tensorflow import TapeBackend
+from xai_panel.models.backends.tensorflow import TapeBackend, taken
 from xai_panel.models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SavedModelBackend(TapeBackend):
     sigmoid.
     """
 
-    def __init__(self, folder: Path, to_input: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
+    def __init__(self, folder: Path, to_input: Callable[[Any], Any], shape: tuple[int | None, ...]) -> None:
         import tensorflow as tf
 
         definition, given, answer = frozen(folder)
@@ -73,8 +73,9 @@ class SavedModelBackend(TapeBackend):
         self._whole = self._network.prune([self._given], [self._outputs])
         self._layers = _layers(graph, self._given, self._outputs)
         super().__init__(to_input, shape, int(self._outputs.shape[1]))
-        noise = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
-        inputs = to_input(tf.constant(noise * np.array([0, 1, 100], np.float32)[:, None, None]))
+        sides = [size or 64 for size in shape]
+        noise = np.random.default_rng(0).standard_normal((3, *sides)).astype(np.float32)
+        inputs = to_input(tf.constant(noise * np.array([0, 1, 100], np.float32).reshape(3, *[1] * len(shape))))
         wanted = f"{folder.name} takes {self._given.shape} and cannot take the front end's input {tuple(inputs.shape)}"
         if not self._given.shape.is_compatible_with(inputs.shape):
             raise ValueError(wanted)
@@ -95,7 +96,7 @@ class SavedModelBackend(TapeBackend):
         import tensorflow as tf
 
         return cls(
-            folder, lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)), frontend.shape
+            folder, lambda x: frontend.to_input(x, lambda channels: tf.stack(list(channels), axis=-1)), taken(frontend)
         )
 
     def layers(self) -> list[str]:

@@ -6,6 +6,7 @@ and drawn by group where there are none; no group is ever in two of them.
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,11 @@ def read(folder: str | Path, layout: str | None = None, *, seed: int = 0, **opti
     root = chosen.find(folder)
     if root is None:
         raise DatasetError(folder, f"not the layout of {chosen.id}", chosen.looks_for, "give the folder that has them")
+    taken = list(signature(chosen.read).parameters)[2:]
+    if unknown := sorted(set(options) - set(taken)):
+        raise DatasetError(
+            folder, f"option {unknown[0]!r} for {chosen.id}", ", ".join(taken) or "no options", "leave it out"
+        )
     return checked(root, chosen.read(root, seed, **options), seed)
 
 
