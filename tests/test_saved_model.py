@@ -404,3 +404,17 @@ def test_a_wrong_card_of_a_folder_gets_an_error(home: Path, tmp_path: Path, old:
     with pytest.raises((CardError, ModelError), match=message):
         xp.add_model(tmp_path / "card.toml")
     assert not home.exists() or list(home.iterdir()) == []
+
+
+def test_a_recording_of_any_length_is_heard_as_it_is(tmp_path) -> None:
+    from xai_panel.models.architectures import build_keras
+    from xai_panel.models.frontends import LogMel
+
+    model = build_keras("xai_panel:keras-length-free", 2)
+    model.export(tmp_path / "folder", verbose=False)
+    frontend = LogMel(bands=24, frames=40, mean=(0.5,), std=(0.25,), padded=False)
+    saved = Classifier.from_saved_model(tmp_path / "folder", labels=("bona fide", "spoof"), frontend=frontend)
+    batch = np.random.default_rng(0).uniform(-80, 0, (2, 24, 17)).astype(np.float32)
+    keras = Classifier.from_keras(model, labels=("bona fide", "spoof"), frontend=frontend)
+    np.testing.assert_allclose(saved.backend.logits(batch), keras.backend.logits(batch), rtol=1e-4, atol=1e-4)
+    assert saved.backend.gradients(batch, 0, saved.backend.default_layer()).inputs.shape == batch.shape
