@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 from bokeh.document import Document
-from tornado.ioloop import IOLoop
+from panel.io import document as panel_document
+from tornado.ioloop import IOLoop, PeriodicCallback
 
 from xai_panel.signals.limits import LIMITS
 from xai_panel.signals.source import IMAGE, NOUNS
@@ -61,6 +63,7 @@ NO_CLASSIFIER = (
 # A view that waits for its signal is laid out behind the samples, at its own place and size: figures that are laid out
 # only when the maps come cost most of a second then.
 WAITING, SHOWN = {"visibility": "hidden", "opacity": "0"}, {"visibility": "visible", "opacity": "1"}
+FORGOTTEN_MS = 200.0  # between two looks for messages that were not sent
 PREDICTED = -1  # in the target's menu: whatever class is predicted
 FOUND = "Found automatically"
 FOOTNOTE = "Research and teaching only. Not a medical device, not forensic evidence."
@@ -85,13 +88,31 @@ def scheduler(doc: Document) -> Callable[[Callable[[], None]], Any]:
     return schedule
 
 
+def send_forgotten(doc: Document) -> None:
+    """Send what Panel has forgotten: the page would show an old state until the next change.
+
+    A message that finds the socket busy waits in `panel.io.document._WRITE_MSGS`; when an earlier message is through
+    meanwhile, `_dispatch_msgs` takes the mark away by which the waiting one would have been sent.
+    """
+    if doc in panel_document._WRITE_MSGS and doc not in panel_document._WRITE_BLOCK:
+        panel_document._WRITE_BLOCK[doc] = True
+        panel_document._dispatch_write_task(doc, panel_document._dispatch_msgs, doc)
+
+
 def new_session(modality: str | None, **options: Any) -> Session:
     """The `Session` of the document that is being served; it is closed when the browser session ends."""
     doc = pn.state.curdoc
     if doc is None:
         return Session(modality=modality, **options)
     session = Session(modality=modality, schedule=scheduler(doc), **options)
-    pn.state.on_session_destroyed(lambda _context: session.close())
+    postman = PeriodicCallback(partial(send_forgotten, doc), FORGOTTEN_MS)
+    postman.start()
+
+    def end(_context: Any) -> None:
+        postman.stop()
+        session.close()
+
+    pn.state.on_session_destroyed(end)
     return session
 
 
