@@ -19,9 +19,11 @@ from torch import nn
 
 from xai_panel.models.frontends import LogMel, RadiographImage
 from xai_panel.models.spectra import ConstantQ, Waveform
+from xai_panel.models.state import read_state
 from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
 from xai_panel.training.datasets import DatasetError
 from xai_panel.training.learners import KerasLearner, Learner, TorchLearner, loss_of
+from xai_panel.training.published import PUBLISHED
 from xai_panel.training.splits import part_of, split
 from xai_panel.training.task import Source
 
@@ -315,25 +317,42 @@ class TestDownload:
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
             thread = threading.Thread(target=httpd.serve_forever)
             thread.start()
-            yield folder, f"http://127.0.0.1:{httpd.server_port}/{imagenet.FILE}"
+            yield folder, f"http://127.0.0.1:{httpd.server_port}/some.pth"
             httpd.shutdown()
             thread.join()
 
-    def test_the_published_file_is_kept_and_not_asked_for_twice(self, server, tmp_path: Path, monkeypatch) -> None:
+    def test_the_published_file_is_kept_and_not_asked_for_twice(self, server, tmp_path: Path) -> None:
         folder, url = server
-        (folder / imagenet.FILE).write_bytes(b"weights")
-        monkeypatch.setattr(imagenet, "DIGEST", hashlib.sha256(b"weights").hexdigest())
-        path = imagenet.download(tmp_path / "kept", url)
+        (folder / "some.pth").write_bytes(b"weights")
+        digest = hashlib.sha256(b"weights").hexdigest()
+        published = dataclasses.replace(PUBLISHED["aasist"], url=url, digest=digest)
+        path = published.download(tmp_path / "kept")
         assert path.read_bytes() == b"weights"
-        (folder / imagenet.FILE).unlink()
-        assert imagenet.download(tmp_path / "kept", url) == path
+        (folder / "some.pth").unlink()
+        assert published.download(tmp_path / "kept") == path
 
     def test_another_file_is_refused_and_not_kept(self, server, tmp_path: Path) -> None:
         folder, url = server
-        (folder / imagenet.FILE).write_bytes(b"something else")
+        (folder / "some.pth").write_bytes(b"something else")
         with pytest.raises(ValueError, match="hash"):
-            imagenet.download(tmp_path / "kept", url)
-        assert not (tmp_path / "kept" / imagenet.FILE).exists()
+            dataclasses.replace(PUBLISHED["aasist"], url=url).download(tmp_path / "kept")
+        assert not (tmp_path / "kept" / "some.pth").exists()
+
+
+@pytest.mark.parametrize(("id", "file"), [("aasist", "AASIST.pth"), ("aasist-l", "AASIST-L.pth")])
+def test_aasist_starts_as_published_with_its_outputs_in_our_order(shared_data: Path, id: str, file: str) -> None:
+    from xai_panel.models.architectures import build
+
+    path = shared_data.parent / "checkpoints" / "aasist" / file
+    published = PUBLISHED[id]
+    assert published.file == file
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == published.digest
+    network, other = build(f"xai_panel:{id}", 2).eval(), build(f"xai_panel:{id}", 2).eval()
+    waves = torch.randn(2, 64_600, generator=torch.Generator().manual_seed(0)) * 0.1
+    published.start(network, path, waves)
+    other.load_state_dict(read_state(path))
+    with torch.inference_mode():
+        assert torch.equal(network(waves), other(waves).flip(1))
 
 
 @pytest.mark.slow

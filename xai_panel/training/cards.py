@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xai_panel.training import datasets, recordings
+from xai_panel.training.published import PUBLISHED
 
 if TYPE_CHECKING:
     from xai_panel.training.run import Recipe
@@ -145,17 +146,17 @@ def with_figures(card: dict[str, Any], metrics: dict[str, dict[str, Any]]) -> di
 
 def _made(recipe: Recipe, data: str) -> dict[str, Any]:
     """What a card says of a recipe itself; data: the licence of what it was trained on."""
-    imagenet = "starts from ImageNet weights © Google, Apache-2.0; " if recipe.initial == "imagenet" else ""
+    credit = f"starts from {PUBLISHED[recipe.initial].credit}; " if recipe.initial in PUBLISHED else ""
     return {
         "title": recipe.title,
         "framework": recipe.framework,
         "architecture": recipe.architecture,
         "frontend": recipe.frontend,
-        "license": f"BSD-3-Clause; {imagenet}{data}",
+        "license": f"BSD-3-Clause; {credit}{data}",
     }
 
 
 def _initial(recipe: Recipe) -> str:
-    if recipe.initial == "imagenet":
-        return "ImageNet MobileNetV2 1.0 224 (TFLite, Google), dequantised"
+    if recipe.initial in PUBLISHED:
+        return PUBLISHED[recipe.initial].title
     return f"the weights of {recipe.initial}" if recipe.initial else "random weights"

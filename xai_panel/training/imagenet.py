@@ -16,20 +16,6 @@ from torch import nn
 
 from xai_panel.models.frontends import IMAGENET_MEAN, IMAGENET_STD
 
-FILE = "mobilenet_v2_1.0_224_quant.tflite"
-URL = f"https://raw.githubusercontent.com/google-coral/test_data/104342d2d3480b3e66203073dac24f4e2dbb4c41/{FILE}"
-DIGEST = "7aad0c74c5e3c06e5eb3c827e13304fdd68a83da6087d92ee169c24ff9fd4776"
-
-
-def download(folder: Path, url: str = URL) -> Path:
-    """The checkpoint in `folder`, downloaded when it is not there or damaged.
-
-    Raises `OSError` when it cannot be had and `ValueError` when what came is not the published file.
-    """
-    import pooch
-
-    return Path(pooch.retrieve(url, known_hash=f"sha256:{DIGEST}", fname=FILE, path=folder, progressbar=True))
-
 
 def _tensors(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Kernel (out, in, h, w) and bias of each convolution, in forward order."""

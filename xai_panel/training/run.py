@@ -17,9 +17,10 @@ from tqdm import tqdm
 from xai_panel.models.card import read_card
 from xai_panel.models.state import read_state
 from xai_panel.resources import weights_dir
-from xai_panel.training import evaluate, fit, imagenet
+from xai_panel.training import evaluate, fit
 from xai_panel.training.cards import with_figures
 from xai_panel.training.learners import Learner, TorchLearner, device
+from xai_panel.training.published import PUBLISHED
 from xai_panel.training.recipes import RECIPES
 from xai_panel.training.task import HeldOut, Recipe, Source, Task
 
@@ -41,8 +42,8 @@ def train(
 
     data: the folder with the collected samples that the shipped weights were trained on, or a published data set in any
     of `datasets.LAYOUTS`; the card's id then ends with the data set's name.
-    initial: the weights that the recipe starts from, when it does: the published ImageNet MobileNetV2 (TFLite),
-    downloaded when not given, or those of another classifier, looked for in `out` when not given.
+    initial: the weights that the recipe starts from, when it does: published ones, downloaded when not given,
+    or those of another classifier, looked for in `out` when not given.
     classes: labels of the negative and the positive class, where a data set has more than two; options: of its reader.
     Interrupted trainings go on where they were: the state is kept in `out/../.runs`. Raises `ValueError` for an unknown
     id, `DatasetError` for a folder that is no data set of the classifier's kind, `FileNotFoundError` when the data or
@@ -121,14 +122,16 @@ def _chosen(source: Source) -> list[str]:
 
 def _start(recipe: Recipe, out: Path, runs: Path, given: Path | None, seed: int) -> Path | None:
     """The file of the weights that a recipe starts from."""
+    published = PUBLISHED.get(recipe.initial)
     if given is not None and not Path(given).is_file():
-        raise FileNotFoundError(f"{given}: no such file; it should be {imagenet.FILE} or another classifier's weights")
-    if recipe.initial == "imagenet":
-        return Path(given) if given else imagenet.download(runs)
+        wanted = f"weights of {recipe.initial}" if published is None else published.file
+        raise FileNotFoundError(f"{given}: no such file; it should be {wanted}")
     if not recipe.initial:
         return None
     if given is not None:
         return Path(given)
+    if published is not None:
+        return published.download(runs)
     places = [folder / f"{recipe.initial}.safetensors" for folder in (out, weights_dir())]
     weights = next((place for place in places if place.is_file()), None)
     if weights is None:
@@ -142,9 +145,8 @@ def _start(recipe: Recipe, out: Path, runs: Path, given: Path | None, seed: int)
 def _begin(learner: Learner, recipe: Recipe, start: Path, sample: torch.Tensor) -> None:
     """Start from given weights; layers that have another shape, the head, stay random."""
     assert isinstance(learner, TorchLearner)
-    if recipe.initial == "imagenet":
-        imagenet.initialise(learner.network, start)
-        imagenet.restore_batch_norm(learner.network, sample.to(device()))
+    if recipe.initial in PUBLISHED:
+        PUBLISHED[recipe.initial].start(learner.network, start, sample.to(device()))
         return
     own, given = learner.weights(), read_state(start)
     for name, value in own.items():

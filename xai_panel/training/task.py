@@ -129,7 +129,7 @@ class Recipe:
     """How one classifier is made.
 
     task: reads the data; architecture: see `build`, of PyTorch, and `build_keras`; outputs: of the network;
-    initial: "" for random weights, "imagenet" for MobileNetV2's, or the classifier whose weights it starts from;
+    initial: "" for random weights, the id of `PUBLISHED` ones, or of the classifier whose weights it starts from;
     piece: share of the front end's window that one training window has; coarse: epochs that look at images of half the
     height and width, the first ones; rounds: how often each bona fide recording of the collected ones is heard in an
     epoch; batch: windows a step.
