@@ -547,3 +547,22 @@ def test_front_ends_and_training_agree_on_the_input() -> None:
     )
     expected = radiographs.model_input(torch.from_numpy(features), frontend).mean(dim=(2, 3)).numpy()
     np.testing.assert_allclose(backend.logits(features), expected, rtol=1e-5)
+
+
+def test_norms_that_help_to_learn_are_folded_into_the_network_that_was_asked_for() -> None:
+    torch.manual_seed(0)
+
+    def plain() -> nn.Module:
+        body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1), nn.ReLU())
+        return nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2))
+
+    learner = TorchLearner(plain(), 1e-4, 0.05, norms=True)
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in learner.network.modules()) == 2
+    inputs, labels = torch.randn(8, 1, 12, 12), torch.arange(8) % 2
+    for _ in range(5):
+        learner.step(inputs, labels, 0.05)
+    before = learner.logits(inputs)
+    learner.finish()
+    np.testing.assert_allclose(learner.logits(inputs), before, atol=1e-5)
+    assert set(learner.weights()) == set(plain().state_dict())
+    assert np.ptp(before) > 0.01

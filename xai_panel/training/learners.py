@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 State = dict[str, torch.Tensor]
 
@@ -43,14 +44,23 @@ class Learner(Protocol):
 
     def set_optimizer(self, state: dict[str, Any]) -> None: ...
 
+    def finish(self) -> None:
+        """Fold what only helped to learn into the weights; nothing is learnt afterwards."""
+        ...
+
     def save(self, path: Path, half: bool) -> None:
-        """Write the weights; half: in half precision."""
+        """Write the weights; half: kernels in half precision."""
         ...
 
 
 def device() -> torch.device:
     """A GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def is_kernel(weights: torch.Tensor) -> bool:
+    """Whether these are most of a network's weights, not the few of biases and norms, which need their precision."""
+    return weights.is_floating_point() and weights.ndim > 1
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -64,13 +74,37 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> tor
     )
 
 
+class _Normed(nn.Sequential):
+    """A convolution with a batch norm behind it (Ioffe & Szegedy 2015), while a network without norms learns."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__(convolution, nn.BatchNorm2d(convolution.out_channels))
+
+    def folded(self) -> nn.Conv2d:
+        """The one convolution that answers as both do."""
+        return fuse_conv_bn_eval(*self.eval())
+
+
+def _each(network: nn.Module, kind: type[nn.Module], change: Callable[[Any], nn.Module]) -> None:
+    """Exchange the modules of this kind."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, kind):
+                setattr(module, name, change(child))
+
+
 class TorchLearner:
-    """A `torch.nn.Module`, trained by AdamW (Loshchilov & Hutter 2019) on a GPU where there is one."""
+    """A `torch.nn.Module`, trained by AdamW (Loshchilov & Hutter 2019) on a GPU where there is one.
+
+    norms: batch norms behind the convolutions while it learns; deep networks without norms hardly start otherwise.
+    """
 
     suffix = ".safetensors"
     halves = True
 
-    def __init__(self, network: nn.Module, weight_decay: float, smoothing: float) -> None:
+    def __init__(self, network: nn.Module, weight_decay: float, smoothing: float, norms: bool = False) -> None:
+        if norms:
+            _each(network, nn.Conv2d, _Normed)
         self.network = network.to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.AdamW(network.parameters(), weight_decay=weight_decay)
         self._smoothing = smoothing
@@ -107,11 +141,14 @@ class TorchLearner:
     def set_optimizer(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state)
 
+    def finish(self) -> None:
+        _each(self.network, _Normed, _Normed.folded)
+
     def save(self, path: Path, half: bool) -> None:
         from safetensors.torch import save_file
 
         weights = self.weights().items()
-        save_file({k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in weights}, path)
+        save_file({k: (v.half() if half and is_kernel(v) else v).contiguous() for k, v in weights}, path)
 
 
 class KerasLearner:
@@ -165,6 +202,9 @@ class KerasLearner:
     def set_optimizer(self, state: dict[str, Any]) -> None:
         for k, variable in enumerate(self._optimizer.variables):
             variable.assign(state[str(k)].numpy())
+
+    def finish(self) -> None:
+        """Nothing was added."""
 
     def save(self, path: Path, half: bool) -> None:
         self.model.save(path)

@@ -19,7 +19,7 @@ from xai_panel.models.state import read_state
 from xai_panel.resources import weights_dir
 from xai_panel.training import evaluate, fit
 from xai_panel.training.cards import with_figures
-from xai_panel.training.learners import Learner, TorchLearner, device
+from xai_panel.training.learners import Learner, TorchLearner, device, is_kernel
 from xai_panel.training.published import PUBLISHED
 from xai_panel.training.recipes import RECIPES
 from xai_panel.training.task import HeldOut, Recipe, Source, Task
@@ -76,6 +76,7 @@ def train(
         return [part.judged(given) for part in task.validation]
 
     state = fit.fit(learner, task.batches, validate, task.schedule, checkpoint, seed)
+    learner.finish()
     half, difference = _round_to_half(learner, task.sample)
     judged = validate(windows=None)
     temperature = round(
@@ -185,12 +186,12 @@ def _answers(
 
 
 def _round_to_half(learner: Learner, sample: torch.Tensor) -> tuple[bool, float]:
-    """Round the weights to half precision where no logit of the sample changes by more than `HALF_TOLERANCE`.
+    """Round the kernels to half precision where no logit of the sample changes by more than `HALF_TOLERANCE`.
 
     Returns whether they were rounded, and the largest change that rounding makes.
     """
     exact, before = learner.weights(), learner.logits(sample)
-    learner.set_weights({k: v.half().float() if v.is_floating_point() else v for k, v in exact.items()})
+    learner.set_weights({k: v.half().float() if is_kernel(v) else v for k, v in exact.items()})
     difference = float(np.abs(learner.logits(sample) - before).max())
     rounded = difference <= HALF_TOLERANCE and learner.halves
     if not rounded:

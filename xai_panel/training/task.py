@@ -132,7 +132,7 @@ class Recipe:
     initial: "" for random weights, the id of `PUBLISHED` ones, or of the classifier whose weights it starts from;
     piece: share of the front end's window that one training window has; coarse: epochs that look at images of half the
     height and width, the first ones; rounds: how often each bona fide recording of the collected ones is heard in an
-    epoch; batch: windows a step.
+    epoch; batch: windows a step; norms: see `TorchLearner`.
     """
 
     task: Callable[[Recipe, Source], Task]
@@ -149,6 +149,7 @@ class Recipe:
     rounds: int = 3
     batch: int = 32
     smoothing: float = 0.05
+    norms: bool = False
 
     def schedule(self, source: Source, batches: int) -> fit.Schedule:
         """Of `batches` an epoch."""
@@ -162,4 +163,4 @@ class Recipe:
             return KerasLearner(lambda: build_keras(self.architecture, self.outputs), 1e-4, self.smoothing, seed)
         from xai_panel.models.architectures import build
 
-        return TorchLearner(build(self.architecture, self.outputs), 1e-4, self.smoothing)
+        return TorchLearner(build(self.architecture, self.outputs), 1e-4, self.smoothing, self.norms)
