@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import functools
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from published import chexpert_small, collected_radiographs
 from torch import nn
 
 from xai_panel.models.frontends import LogMel, RadiographImage
@@ -151,9 +153,8 @@ class TestAugmentation:
     def test_an_epoch_has_both_answers_of_each_finding_alike(self) -> None:
         unknown = np.nan
         labels = np.array([[0, unknown]] * 6 + [[1, unknown]] * 20 + [[unknown, 0]] * 2 + [[unknown, 1]] * 2)
-        images = radiographs.Radiographs(
-            np.zeros((30, 8, 8), np.uint8), labels.astype(np.float32), np.full(30, ""), np.full(30, "")
-        )
+        some = np.full(30, "")
+        images = radiographs.Radiographs(np.zeros((30, 8, 8)), np.arange(30), labels.astype(np.float32), some, some)
         seen = labels[radiographs.epoch_order(images, np.random.default_rng(0))]
         assert [int((seen[:, 0] == k).sum()) for k in (0, 1)] == [6, 6]
         assert [int((seen[:, 1] == k).sum()) for k in (0, 1)] == [6, 6]  # two of each, three times
@@ -364,21 +365,7 @@ def test_training_writes_a_card_that_loads_and_predicts(shared_data: Path, tmp_p
     from xai_panel.signals.radiograph import read_radiograph
     from xai_panel.training.run import train
 
-    small = tmp_path / "data"
-    for name, keep in (("chest_xray_children", 60), ("chest_xray_adults", 300)):
-        folder = small / name
-        folder.mkdir(parents=True)
-        (folder / "images").symlink_to(shared_data / name / "images")
-        with open(shared_data / name / "labels.csv", newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        by_class: dict[str, list] = {}
-        for row in rows:
-            by_class.setdefault(row.get("label") or row["rsna_class"], []).append(row)
-        with open(folder / "labels.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            for group in by_class.values():
-                writer.writerows(group[:keep] if name.endswith("children") else group[:10])
+    small = collected_radiographs(tmp_path / "data", shared_data, children=60, adults=10)
     initial = shared_data.parent / "checkpoints" / "mobilenetv2" / "mobilenet_v2_1.0_224_quant.tflite"
     path = train("xray-mobilenetv2", small, out=tmp_path / "weights", initial=initial, epochs=1)
     card = read_card(path)
@@ -448,28 +435,19 @@ class TestPublishedDataSets:
         with pytest.raises(DatasetError, match="of 1 classes in «validation»"):
             train(id, root, out=tmp_path / "weights", epochs=1)
 
-    def test_findings_and_classes_of_radiographs(self, small_networks, tmp_path: Path) -> None:
-        from PIL import Image
-
+    def test_findings_and_classes_of_radiographs(self, small_networks, tmp_path: Path, monkeypatch, capsys) -> None:
         from xai_panel.models import registry
         from xai_panel.models.card import read_card
         from xai_panel.signals.radiograph import read_radiograph
-        from xai_panel.training.datasets.chexpert import FINDINGS as CHEXPERT
+        from xai_panel.training import radiograph_task
         from xai_panel.training.run import train
 
-        rng = np.random.default_rng(0)
-        root = tmp_path / "CheXpert-v1.0-small"
-        header = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", *CHEXPERT]
-        (_made(root / "valid.csv")).write_text(",".join(header) + "\n", encoding="utf-8")
-        with open(root / "train.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for k in range(90):
-                inside = f"train/patient{k:05}/study1/view1_frontal.jpg"
-                Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(_made(root / inside))
-                values = {"Edema": k % 2, "Pleural Effusion": (k // 2) % 2, "Support Devices": 1}
-                row = [values.get(name, "") for name in CHEXPERT]
-                writer.writerow([f"CheXpert-v1.0-small/{inside}", "Male", 50, "Frontal", "AP", "", *row])
+        asked: list[int] = []
+        inputs = radiograph_task._inputs
+        monkeypatch.setattr(
+            radiograph_task, "_inputs", lambda images, frontend, k: asked.append(k) or inputs(images, frontend, k)
+        )
+        root = chexpert_small(tmp_path, 90)
         with pytest.raises(DatasetError, match="no policy for uncertain findings"):
             train("xray-xrv-densenet121", root, out=tmp_path / "weights", initial=_weights(tmp_path))
         path = train(
@@ -484,6 +462,11 @@ class TestPublishedDataSets:
         assert card.labels == ("Edema", "Effusion") and card.outputs == (4, 7) and card.multi_label
         assert set(card.metrics) == {f"{name}: chexpert-small, held-out part" for name in card.labels}
         assert "--uncertain ones" in card.training["command"]
+        with open(path.with_suffix(".split.csv"), newline="", encoding="utf-8") as file:
+            parts = collections.Counter(row["part"] for row in csv.DictReader(file))
+        times = collections.Counter(collections.Counter(asked).values())
+        assert times == {1: parts["held-out"], 2: parts["validation"]}  # whatever the number of findings
+        assert "answers on the test sets: 100%" in (bars := capsys.readouterr().err) and "figures: 100%" in bars
         image = read_radiograph(root / "train/patient00001/study1/view1_frontal.jpg")
         prediction = registry._load(card, path.parent).predict(image)
         assert prediction.logits.shape == (2,)
@@ -496,11 +479,6 @@ class TestPublishedDataSets:
         chosen = dataclasses.replace(source, classes=("normal", "lung opacity"))
         assert chosen.two_classes(labels) == ("normal", "lung opacity")
         assert source.two_classes({"spoof", "bona fide"}) == ("bona fide", "spoof")
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _weights(folder: Path) -> Path:

@@ -8,71 +8,84 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from xai_panel.models.frontends import RadiographImage
-from xai_panel.signals.radiograph import read_radiograph
 from xai_panel.training import datasets
+from xai_panel.training.images import Images, stored
+from xai_panel.training.task import Source
+
+#: The negative and the positive class of the collected radiographs.
+CLASSES = {"chest-xray-children": ("normal", "pneumonia"), "chest-xray-adults": ("normal", "lung opacity")}
 
 
 @dataclass(frozen=True)
 class Radiographs:
-    """Features (n, 224, 224) as uint8 (0…255 for 0…1), patients (n,), parts (n,).
+    """Some of the images of a set: their rows (n,) there, patients (n,), parts (n,).
 
     labels: (n, findings) of 1, 0 and NaN, «not known».
     """
 
-    features: NDArray[np.uint8]
+    images: Images
+    rows: NDArray[np.int64]
     labels: NDArray[np.float32]
     patients: NDArray[np.str_]
     parts: NDArray[np.str_]
 
     def select(self, keep: NDArray[np.bool_]) -> Radiographs:
-        return Radiographs(self.features[keep], self.labels[keep], self.patients[keep], self.parts[keep])
+        return Radiographs(self.images, self.rows[keep], self.labels[keep], self.patients[keep], self.parts[keep])
 
     def part(self, name: str) -> Radiographs:
         """Those of one part of the split."""
         return self.select(self.parts == name)
 
-
-def children(data: Path, frontend: RadiographImage, seed: int) -> Radiographs:
-    """Radiographs of children, normal (0) or pneumonia (1), split by patient."""
-    return _two(datasets.read(data, "chest-xray-children", seed=seed), ["normal", "pneumonia"], frontend)
-
-
-def adults(data: Path, frontend: RadiographImage, seed: int) -> Radiographs:
-    """Adults whose radiograph the RSNA radiologists called Normal (0) or Lung Opacity (1), split by patient."""
-    return _two(datasets.read(data, "chest-xray-adults", seed=seed), ["normal", "lung opacity"], frontend)
+    def features(self, index: slice | NDArray[np.int64]) -> torch.Tensor:
+        """Features (index, h, w), 0…1, of some of them by number, read from disk."""
+        return self.images.features(self.rows[index])
 
 
-def _two(items: list[datasets.Item], classes: list[str], frontend: RadiographImage) -> Radiographs:
-    known = [item for item in items if item.label in classes]
-    labels = np.array([[classes.index(item.label)] for item in known], dtype=np.float32)
-    return read(known, labels, frontend)
+def collected(source: Source, frontend: RadiographImage) -> tuple[Radiographs, Radiographs]:
+    """Children, normal (0) or pneumonia (1), and adults, whose radiograph RSNA's readers called Normal or Lung Opacity.
+
+    Both are split by patient, and rows of one set of images.
+    """
+    known: list[datasets.Item] = []
+    labels: list[int] = []
+    counts = []
+    for layout, classes in CLASSES.items():
+        items = [item for item in datasets.read(source.data, layout, seed=source.seed) if item.label in classes]
+        known += items
+        labels += [classes.index(item.label) for item in items]
+        counts.append(len(items))
+    everything = read(known, np.array(labels, dtype=np.float32)[:, None], source, frontend)
+    children = np.arange(len(known)) < counts[0]
+    return everything.select(children), everything.select(~children)
 
 
-def read(items: list[datasets.Item], labels: NDArray[np.float32], frontend: RadiographImage) -> Radiographs:
+def read(
+    items: list[datasets.Item], labels: NDArray[np.float32], source: Source, frontend: RadiographImage
+) -> Radiographs:
     """The radiographs of these items, with labels (n, findings) of 1, 0 and NaN, «not known»."""
-    features = np.empty((len(items), *frontend.shape), dtype=np.uint8)
-    for k, item in enumerate(tqdm(items, desc="radiographs", unit="image", mininterval=2)):
-        features[k] = np.round(frontend.features(read_radiograph(item.path)).values * 255)
+    images = stored([item.path for item in items], frontend, source.cache)
     groups, parts = np.array([item.group for item in items]), np.array([item.part for item in items])
-    return Radiographs(features, labels, groups, parts)
+    return Radiographs(images, np.arange(len(items)), labels, groups, parts)
 
 
 def findings(sources: dict[int, Radiographs], outputs: int) -> Radiographs:
-    """The finding of each source as the output of its number; not known of the other sources' radiographs."""
+    """The finding of each source as the output of its number; not known of the other sources' radiographs.
+
+    They are rows of one set of images.
+    """
     labels = []
     for output, source in sources.items():
         labels.append(np.full((len(source.labels), outputs), np.nan, dtype=np.float32))
         labels[-1][:, output] = source.labels[:, 0]
     return Radiographs(
-        np.concatenate([source.features for source in sources.values()]),
+        next(iter(sources.values())).images,
+        np.concatenate([source.rows for source in sources.values()]),
         np.concatenate(labels),
         np.concatenate([source.patients for source in sources.values()]),
         np.concatenate([source.parts for source in sources.values()]),
@@ -130,7 +143,7 @@ def epoch_batches(
     labels = torch.from_numpy(train.labels)
     for first in range(0, order.size - batch + 1, batch):
         index = order[first : first + batch]
-        features = augment(torch.from_numpy(train.features[index]).float() / 255, rng)
+        features = augment(train.features(index), rng)
         if shrink > 1:
             features = torch.nn.functional.avg_pool2d(features[:, None], shrink)[:, 0]
         yield model_input(features, frontend), labels[index] if labels.shape[1] > 1 else labels[index, 0].long()

@@ -45,9 +45,10 @@ def train(
     initial: the weights that the recipe starts from, when it does: published ones, downloaded when not given,
     or those of another classifier, looked for in `out` when not given.
     classes: labels of the negative and the positive class, where a data set has more than two; options: of its reader.
-    Interrupted trainings go on where they were: the state is kept in `out/../.runs`. Raises `ValueError` for an unknown
-    id, `DatasetError` for a folder that is no data set of the classifier's kind, `FileNotFoundError` when the data or
-    the initial weights are not there, `OSError` when they do not come.
+    Interrupted trainings go on where they were: the state is kept in `out/../.runs`, and so are the radiographs as the
+    network sees them. Raises `ValueError` for an unknown id, `DatasetError` for a folder that is no data set of the
+    classifier's kind, `FileNotFoundError` when the data or the initial weights are not there, `OSError` when they do
+    not come or the disk is full.
     """
     if id not in RECIPES:
         raise ValueError(f"no recipe for {id!r}; there are: {', '.join(RECIPES)}")
@@ -67,12 +68,12 @@ def train(
     if start is not None:
         _begin(learner, recipe, start, task.sample)
 
-    def answers(tests: list[HeldOut], windows: int | None = None) -> dict[int, NDArray[np.float64]]:
+    def answers(tests: list[HeldOut], title: str, windows: int | None = None) -> dict[int, NDArray[np.float64]]:
         items = sorted({k for test in tests for k in test.items.tolist()})
-        return _answers(learner, lambda k: task.inputs(k)[:windows], items)
+        return _answers(learner, lambda k: task.inputs(k)[:windows], items, title)
 
     def validate(windows: int | None = 1) -> list[fit.Judged]:
-        given = answers(task.validation, windows)  # one window each is enough to choose an epoch by
+        given = answers(task.validation, "validation", windows)  # one window each is enough to choose an epoch by
         return [part.judged(given) for part in task.validation]
 
     state = fit.fit(learner, task.batches, validate, task.schedule, checkpoint, seed)
@@ -82,11 +83,12 @@ def train(
     temperature = round(
         evaluate.fit_temperature(np.concatenate([j[0] for j in judged]), np.concatenate([j[1] for j in judged])), 4
     )
-    given = answers(task.tests)
+    given = answers(task.tests, "answers on the test sets")
     metrics = {}
-    for test in task.tests:
-        metrics[test.name] = evaluate.report(*test.judged(given), test.groups, temperature)
-        print(f"{test.name}: {metrics[test.name]}", flush=True)
+    for test in tqdm(task.tests, desc="figures", unit="test set"):
+        logits, labels = test.judged(given)
+        metrics[test.name] = evaluate.report(logits, labels, test.groups, temperature)
+        tqdm.write(f"{test.name}: {metrics[test.name]}")
     merits = [h["validation_auroc"] - 0.01 * h["validation_nll"] for h in state["history"]]
     training = {
         **task.card.pop("training"),
@@ -160,7 +162,7 @@ def _begin(learner: Learner, recipe: Recipe, start: Path, sample: torch.Tensor) 
 
 
 def _answers(
-    learner: Learner, inputs: Callable[[int], torch.Tensor], items: list[int]
+    learner: Learner, inputs: Callable[[int], torch.Tensor], items: list[int], title: str
 ) -> dict[int, NDArray[np.float64]]:
     """Mean logits (outputs,) over the windows of each item."""
     found: dict[int, NDArray[np.float64]] = {}
@@ -173,7 +175,7 @@ def _answers(
             found[k] = own.mean(axis=0)
         waiting.clear()
 
-    for k in tqdm(items, desc="answers", unit="item", mininterval=5, leave=False):
+    for k in tqdm(items, desc=title, unit="item", mininterval=5):
         windows = inputs(k)
         if waiting and (
             sum(len(w) for _, w in waiting) + len(windows) > ROWS or windows.shape[1:] != waiting[0][1].shape[1:]
