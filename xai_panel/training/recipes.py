@@ -119,7 +119,7 @@ RECIPES = {
         "AASIST-L on the waveform",
         "xai_panel:aasist-l",
         WAVEFORM,
-        epochs=4,
+        epochs=3,
         learning_rate=3e-4,
         piece=0.25,
         batch=16,
