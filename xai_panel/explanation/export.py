@@ -112,6 +112,7 @@ def to_png(ds: xr.Dataset, to: str | Path | BinaryIO, dpi: int = 110) -> None:
         f"{source} · {ds.attrs['model']}: {ds.xai.verdict} · evidence for «{ds.attrs['target_label']}»",
         color=ink,
         fontsize=12,
+        wrap=True,
     )
     with _opened(to) as file:
         figure.savefig(file, format="png", facecolor=paper)
