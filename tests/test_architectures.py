@@ -57,6 +57,8 @@ TARGETS = {
     "torchvision:inception_v3": ((3, 128, 128), "Mixed_7c", (2, 2)),
     "torchvision:vgg16": ((3, 64, 64), "avgpool", (7, 7)),  # at 224 × 224 as it was, before the full head
     "torchvision:alexnet": ((3, 64, 64), "avgpool", (6, 6)),
+    "torchvision:convnext_tiny": ((3, 64, 64), "features.7.2", (2, 2)),
+    "torchvision:swin_t": ((3, 64, 64), "permute", (2, 2)),
     "xai_panel:xception": ((3, 96, 96), "relu4", (3, 3)),
     "xai_panel:vgg16-pooled": ((3, 64, 64), "features.30", (2, 2)),
     "xai_panel:alexnet-pooled": ((3, 224, 224), "features.12", (6, 6)),
@@ -67,7 +69,10 @@ TARGETS = {
     "xai_panel:tssdnet-2d": ((64, 48), "RSM4.relu", (4, 3)),
     "xai_panel:inc-tssdnet": ((8000,), "DCM4.relu", (1, 31)),
 }
-WITHOUT_RELU = ("torchvision:efficientnet_b0", "xai_panel:aasist", "xai_panel:aasist-l")  # SiLU and SELU go below zero
+WITHOUT_RELU = (  # SiLU, SELU and what layers are normalised to go below zero
+    "torchvision:efficientnet_b0", "torchvision:convnext_tiny", "torchvision:swin_t", "xai_panel:aasist",
+    "xai_panel:aasist-l",
+)  # fmt: skip
 
 
 def test_every_network_of_the_project_has_its_target_layer_in_the_table():

@@ -16,13 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 from questions import small
+from tiny import Logits
 
 from xai_panel.cli import main
 from xai_panel.engine.explain import explain
 from xai_panel.explanation.export import read_netcdf
 from xai_panel.models import registry
+from xai_panel.models.classifier import Classifier
 from xai_panel.signals.read import read_signal
 
 SMALL = {name: small(name) for name in ("audio", "radiograph")}
@@ -68,14 +71,34 @@ def test_one_file_gives_the_dataset_of_the_api(files, tmp_path, capsys):
     np.testing.assert_array_equal(ds["attribution"], expected["attribution"])
     assert ds["method"].values.tolist() == ["grad-cam", "saliency"]
     stdout, stderr = lines(capsys)
-    assert re.fullmatch(r".*case\.wav: (bona fide|spoof), >?\d+% by audio-mobilenetv2 -> .*case\.nc", stdout[0])
+    assert re.fullmatch(r".*case\.wav: audio-mobilenetv2: (bona fide|spoof) >?\d+ % -> .*case\.nc", stdout[0])
     assert not stderr
+
+
+@pytest.mark.parametrize(
+    ("logits", "words"),
+    [
+        ([2.0, 0.1], "Pneumonia 88 %, Edema 52 %"),
+        ([-1.0, -3.0], "none of the findings that it was trained on; most probable: Pneumonia 27 %"),
+    ],
+)
+def test_each_finding_is_named(logits, words, files, capsys, monkeypatch):
+    frontend = {"kind": "radiograph", "size": 16}
+    seen = Logits(lambda x: x.mean((1, 2, 3))[:, None] * 0 + torch.tensor(logits))
+    mine = Classifier.from_torch(
+        seen, labels=["Pneumonia", "Edema"], frontend=frontend, multi_label=True, id="findings"
+    )
+    monkeypatch.setattr(registry, "models", lambda: [mine.card])
+    monkeypatch.setattr(registry, "load_model", lambda id: mine)
+    arguments = ["explain", str(files / "case.png"), "--model", "findings", "--methods", "saliency"]
+    assert main(arguments) == 0
+    assert lines(capsys)[0][0] == f"{files / 'case.png'}: findings: {words}"
 
 
 def test_the_model_follows_from_the_kind_of_signal(files, tmp_path, capsys):
     assert main(["explain", str(files / "case.png"), "--methods", "saliency"]) == 0
     stdout, _ = lines(capsys)
-    assert "by xray-mobilenetv2" in stdout[0]
+    assert "case.png: xray-mobilenetv2: " in stdout[0]
     assert stdout[1].split() == ["method", "seconds", "evaluations", "error", "agreement"]
     assert stdout[2].startswith("saliency")
 

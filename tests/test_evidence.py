@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from tiny import ConvNet, Logits, classifier, conv_evidence, window
+from tiny import ConvNet, Logits, classifier, conv_evidence, read_all, window
 
 from xai_panel.evidence import baselines, segments
 from xai_panel.evidence.coalitions import Coalitions, binomial_sizes, enumerate_masks, shapley_sizes
@@ -46,12 +46,6 @@ def counted(**options) -> tuple[Evidence, CountingBackend]:
     model = classifier(ConvNet(), (16, 16))
     model.backend = CountingBackend(model.backend)
     return Evidence(model, window(), 1, baseline="floor", **options), model.backend
-
-
-def read_all(evidence: Evidence, order: list[str] | None = None) -> dict[str, np.ndarray]:
-    for id in order or sorted(METHODS, key=lambda id: METHODS[id].cost):
-        evidence.maps[id] = METHODS[id](evidence)
-    return {id: result.values for id, result in evidence.maps.items()}
 
 
 # --- how much is asked ----------------------------------------------------------------------------------------------
@@ -95,7 +89,7 @@ def test_a_second_reading_asks_nothing() -> None:
     second = {id: METHODS[id](evidence).values for id in METHODS}
     assert backend.forward == before
     for id in METHODS:
-        assert_array_equal(first[id], second[id])
+        assert_array_equal(first[id].values, second[id])
 
 
 # --- the same answers -----------------------------------------------------------------------------------------------
@@ -105,7 +99,7 @@ def test_the_order_of_requests_does_not_matter() -> None:
     ids = [id for id in METHODS if id != "consensus"]
     one, other = read_all(conv_evidence(), ids), read_all(conv_evidence(), ids[::-1])
     for id in ids:
-        assert_array_equal(one[id], other[id])
+        assert_array_equal(one[id].values, other[id].values)
 
 
 def test_noise_does_not_depend_on_the_batches() -> None:
@@ -176,7 +170,7 @@ def test_a_released_evidence_asks_again_and_answers_the_same() -> None:
     again = read_all(evidence)
     assert backend.forward == 2 * asked
     for id in METHODS:
-        assert_array_equal(again[id], maps[id])
+        assert_array_equal(again[id].values, maps[id].values)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -8,15 +8,19 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
+from matplotlib.figure import Figure
 from PIL import Image
 from questions import listener, radiograph, recording, seer
 from scipy.stats import spearmanr
+from tiny import Logits
 
 from xai_panel.engine.explain import explain
-from xai_panel.explanation.accessor import percent
 from xai_panel.explanation.export import read_netcdf, to_csv, to_netcdf, to_png
 from xai_panel.explanation.schema import ATTRIBUTES, SchemaError, merge, validate
+from xai_panel.models.classifier import Classifier
+from xai_panel.models.verdict import percent
 
 IDS = ["saliency", "input-x-gradient", "lime", "consensus"]
 
@@ -103,8 +107,55 @@ def test_a_map_by_name_has_its_units(ds):
         ds.xai.map("cam")
 
 
+LABELS = ("Edema", "Pneumonia", "Mass")
+FINDINGS = [
+    ([0.1, 2.0, -1.0], {"Pneumonia": 0.881, "Edema": 0.525}, "Pneumonia 88 %, Edema 52 %"),
+    ([-9.0, -3.0, -1.0], {}, "none of the findings that it was trained on; most probable: Mass 27 %"),
+]
+
+
+def findings(logits: list[float]) -> xr.Dataset:
+    """A radiograph explained by a classifier of three findings, which has these logits."""
+    seen = Logits(lambda x: x.mean((1, 2, 3))[:, None] * 0 + torch.tensor(logits))
+    table = {"kind": "radiograph", "size": 16}
+    mine = Classifier.from_torch(seen, labels=LABELS, frontend=table, multi_label=True)
+    return explain(mine, radiograph(), ["saliency"], store=False)
+
+
+@pytest.mark.parametrize(("logits", "found", "words"), FINDINGS)
+def test_the_verdict_on_several_findings_is_the_same_from_a_file(logits, found, words, tmp_path):
+    ds = findings(logits)
+    assert ds["probability"].sum() != pytest.approx(1)
+    to_netcdf(ds, tmp_path / "case.nc")
+    for one in (ds, read_netcdf(tmp_path / "case.nc"), merge([ds.isel(method=[0])])):
+        assert str(one.xai.verdict) == words
+        assert one.xai.verdict.found == pytest.approx(found, abs=1e-3) and list(one.xai.verdict.found) == list(found)
+        assert list(one.xai.verdict.probabilities) == [LABELS[k] for k in np.argsort(logits)[::-1]]
+
+
+def test_the_verdict_on_one_class_is_the_most_probable_one(ds):
+    best = int(ds["probability"].values.argmax())
+    label, probability = str(ds["label"].values[best]), float(ds["probability"][best])
+    assert ds.xai.verdict.found == {label: probability}
+    assert str(ds.xai.verdict) == f"{label} {percent(probability)}"
+
+
+def test_the_verdict_is_that_of_the_prediction():
+    for classifier, signal in ((seer(), radiograph()), (listener(np.ones((4, 8))), recording(2.1))):
+        expected = classifier.predict(signal).verdict
+        assert str(explain(classifier, signal, ["saliency"], store=False).xai.verdict) == str(expected)
+
+
 def test_no_verdict_is_certain():
-    assert [percent(p) for p in (0.5, 0.974, 0.99, 0.9951, 1.0)] == ["50%", "97%", "99%", ">99%", ">99%"]
+    assert [percent(p) for p in (0, 0.2, 0.974, 0.992, 0.9951, 1)] == ["<1 %", "20 %", "97 %", "99 %", ">99 %", ">99 %"]
+
+
+@pytest.mark.parametrize(("logits", "found", "words"), FINDINGS)
+def test_a_picture_says_the_verdict(logits, found, words, monkeypatch):
+    titles = []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **options: titles.append(text))
+    to_png(findings(logits), io.BytesIO(), dpi=20)
+    assert titles == [f"noise.png · own: {words} · evidence for «{'Pneumonia' if found else 'Mass'}»"]
 
 
 def test_agreement_is_spearmans_rank_correlation(ds):

@@ -20,7 +20,9 @@ from xai_panel.evidence.evidence import Evidence
 from xai_panel.evidence.segments import segment
 from xai_panel.explanation.export import read_netcdf
 from xai_panel.methods import METHODS
+from xai_panel.models._torchvision import torchvision_models
 from xai_panel.models.architectures import build
+from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.frontends import ColorImage, build_frontend, describe
 from xai_panel.signals.image import luminance, read_image
 
@@ -65,8 +67,6 @@ class Linear(nn.Module):
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("height", "width"), [(300, 411), (411, 300), (90, 90), (1, 40)])
 def test_features_are_those_of_the_presets_of_torchvision(interpolation: str, height: int, width: int):
-    from xai_panel.models._torchvision import torchvision_models
-
     torchvision_models()
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms._presets import ImageClassification
@@ -233,6 +233,91 @@ def test_networks_by_their_name(architecture: str, table: dict[str, Any], layer:
     assert ds["attribution"].shape == (1, size, size) and np.isfinite(ds["attribution"]).all()
     rows = {"features.8.2": 7, "Mixed_7c": 8, "relu4": 10}[layer]
     assert str(ds["grid"].values[0]) == f"{rows}×{rows}"
+
+
+# --- transformers
+
+
+def swin() -> nn.Module:
+    """A small Swin: of 32 × 64 pixels 8 × 16 patches, then 4 × 8 of twice the channels."""
+    torch.manual_seed(0)
+    return torchvision_models().SwinTransformer(
+        patch_size=[4, 4], embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=[4, 4], num_classes=3
+    )
+
+
+def test_a_swin_has_its_channels_last():
+    backend = TorchBackend(swin(), lambda x: x, (3, 32, 64))
+    assert backend.default_layer() == "permute"
+    batch = np.random.default_rng(0).standard_normal((2, 3, 32, 64)).astype(np.float32)
+    shapes = {name: backend.activations(batch, name, 1).values.shape for name in backend.layers()}
+    assert {shape[2:] for shape in shapes.values()} == {(8, 16), (4, 8)}
+    assert shapes["features.0.1"] == shapes["features.1.0"] == (2, 16, 8, 16)
+    assert shapes["norm"] == shapes["features.3.0"] == (2, 32, 4, 8)
+    for ask in (lambda layer: backend.activations(batch, layer, 1), lambda layer: backend.gradients(batch, 1, layer)):
+        last, first = (vars(ask(layer)) for layer in ("norm", "permute"))  # one and the same values
+        for name in last:
+            np.testing.assert_array_equal(last[name], first[name])
+
+
+def test_every_method_explains_a_swin():
+    mine = xp.Classifier.from_torch(swin(), labels=["cat", "dog", "fish"], frontend={**TABLE, "crop_size": 20})
+    assert all(answer is True for answer in xp.compatible(mine).values())
+    ds = xp.explain(mine, image(), ["cam"], target=1, store=False)
+    bias = mine.backend.module.head.bias[1].item()
+    grid = METHODS["cam"](Evidence(mine, mine.features(image()).values, 1)).values
+    assert grid.shape == (3, 3) and grid.mean() == pytest.approx(float(ds["logits"][1]) - bias, abs=1e-4)
+
+
+def vision_transformer(size: int = 16) -> nn.Module:
+    torch.manual_seed(0)
+    network = torchvision_models().VisionTransformer(
+        image_size=size, patch_size=4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=3
+    )
+    nn.init.normal_(network.heads.head.weight)  # untrained ones are zero
+    return network
+
+
+def test_a_vision_transformer_has_no_layer_for_activation_methods():
+    network = vision_transformer()
+    mine = xp.Classifier.from_torch(network, labels=["cat", "dog", "fish"], frontend=TABLE)
+    reason = "the model has no layer with a spatial grid after the attention between its tokens"
+    allowed = xp.compatible(mine)
+    for id, method in METHODS.items():
+        assert allowed[id] == (reason if method.family == "activation" else True)
+    with pytest.raises(ValueError, match=f"Grad-CAM cannot explain own: {reason}"):
+        xp.explain(mine, image(), ["grad-cam"], store=False)
+    with pytest.raises(ValueError, match=f"layer: {reason}; choose a method that needs none"):
+        METHODS["grad-cam"](Evidence(mine, mine.features(image()).values, 1))
+    ds = xp.explain(mine, image(), target=1, budget=LITTLE, store=False)
+    assert list(ds["method"].values) == [id for id, method in METHODS.items() if method.family != "activation"]
+    features = torch.from_numpy(mine.features(image()).values[None]).requires_grad_()
+    logit = network(mine.frontend.to_input(features, lambda parts: torch.stack(list(parts), 1)))[0, 1]
+    (gradient,) = torch.autograd.grad(logit, features)
+    np.testing.assert_allclose(ds.xai.map("saliency"), gradient[0].norm(dim=0), rtol=1e-3, atol=1e-5)
+    chosen = xp.explain(mine, image(), ["layer-cam"], target=1, layer="conv_proj", store=False)
+    assert str(chosen["grid"].values[0]) == "4×4"  # who wants the patch embedding asks for it
+
+
+def test_a_vision_transformer_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"cannot take the front end's input \(1, 3, 16, 16\): Wrong image height"):
+        xp.Classifier.from_torch(vision_transformer(24), labels=["cat", "dog", "fish"], frontend=TABLE)
+
+
+class OverTime(nn.Module):
+    """Convolutions to a grid of one row, then steps over time, normalised: no tokens of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(1, 8, (16, 3), stride=(1, 3)), nn.ReLU()
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.relu(self.conv(x))[:, :, 0].mT)).mean(dim=1)
+
+
+def test_a_network_over_time_keeps_its_layer():
+    assert TorchBackend(OverTime(), lambda x: x, (1, 16, 30)).default_layer() == "relu"
 
 
 def test_xception_has_as_many_weights_as_published():

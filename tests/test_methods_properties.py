@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from tiny import ConvNet, Logits, classifier, conv_evidence, window
+from tiny import ConvNet, Logits, classifier, conv_evidence, read_all, window
 from torch import nn
 
 from xai_panel.evidence import segments
@@ -22,12 +22,6 @@ from xai_panel.methods.kernel_shap import shapley_values
 
 SINGLE = [id for id in METHODS if id != "consensus"]
 CUT_OFF = {"grad-cam", "grad-cam++", "layer-cam"}  # what speaks against the target is zero, not negative
-
-
-def read_all(evidence: Evidence) -> dict[str, MapResult]:
-    for id in sorted(METHODS, key=lambda id: METHODS[id].cost):
-        evidence.maps[id] = METHODS[id](evidence)
-    return evidence.maps
 
 
 class OneLogit(ConvNet):
@@ -299,6 +293,11 @@ def test_consensus_of_agreement_has_no_spread() -> None:
     result = consensus_of(a, 2 * a, a**3)
     assert_array_equal(np.argsort(result.values.ravel()), np.argsort(a.ravel()))
     assert_allclose(result.spread, 0.0, atol=1e-7)
+
+
+def test_consensus_refuses_a_map_on_another_grid() -> None:
+    with pytest.raises(ValueError, match=r"map of map 1 is \(8, 8\); accepted: that of the features, \(16, 16\)"):
+        consensus_of(window(1), window(2, (8, 8)))
 
 
 def test_consensus_of_opposites_is_undecided() -> None:

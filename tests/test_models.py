@@ -268,8 +268,9 @@ class TestCards:
 
     @pytest.mark.parametrize(
         ("change", "field"),
-        [({"labels": ("one",)}, "labels"), ({"modality": "video"}, "modality"), ({"temperature": 0.0}, "temperature"),
-         ({"positive": 2}, "positive"), ({"frontend": {}}, "frontend"), ({"framework": "jax"}, "framework")],
+        [({"labels": ("one",)}, "labels"), ({"labels": ("a", "a")}, "labels"), ({"modality": "video"}, "modality"),
+         ({"temperature": 0.0}, "temperature"), ({"positive": 2}, "positive"),
+         ({"frontend": {}}, "frontend"), ({"framework": "jax"}, "framework")],
     )  # fmt: skip
     def test_a_wrong_field_is_named(self, change: dict, field: str) -> None:
         with pytest.raises(CardError, match=f"«{field}»"):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, sobel
 from scipy.stats import rankdata
-from tiny import classifier
+from tiny import classifier, read_all
 from torch import nn
 
 from xai_panel.evidence.evidence import Evidence
@@ -161,9 +161,7 @@ def explained(case: str, seed: int, swapped: bool = False) -> tuple[Planted, dic
         network.head.weight.data = network.head.weight.data.flip(1)
     model = classifier(network, (SIZE, SIZE), modality=case, floor=floor)
     evidence = Evidence(model, planted.window, 1, seed=seed)
-    for id in sorted(METHODS, key=lambda id: METHODS[id].cost):
-        evidence.maps[id] = METHODS[id](evidence)
-    maps = {id: upsample(result.values, (SIZE, SIZE)) for id, result in evidence.maps.items()}
+    maps = {id: upsample(result.values, (SIZE, SIZE)) for id, result in read_all(evidence).items()}
     return planted, maps, evidence
 
 
@@ -286,9 +284,7 @@ def explained_sample(name: str) -> tuple[np.ndarray, np.ndarray, dict[str, np.nd
     window, mask, reference = load()
     model = classifier(Deviation(reference, margin, threshold), window.shape, modality=modality, floor=floor)
     evidence = Evidence(model, window, 1, baseline="floor", budget={"noise_level": noise})
-    for id in sorted(METHODS, key=lambda id: METHODS[id].cost):
-        evidence.maps[id] = METHODS[id](evidence)
-    maps = {id: upsample(result.values, window.shape) for id, result in evidence.maps.items()}
+    maps = {id: upsample(result.values, window.shape) for id, result in read_all(evidence).items()}
     without = np.where(mask, reference, window)[None]
     return window, mask, maps, evidence.logit - float(model.backend.logits(without)[0, 1])
 

@@ -6,6 +6,7 @@ import io
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import maps_for_views
@@ -240,11 +241,11 @@ class Level(torch.nn.Module):
         return torch.stack([-z, z], dim=1)
 
 
-def detector(id: str = "level") -> Classifier:
+def detector(id: str = "level", **fields: Any) -> Classifier:
     frontend = LogMel()
     card = Card(
         id, "Level", "Loud is spoof.", "audio", "torch", "test", ("bona fide", "spoof"), {"kind": "log-mel"},
-        digest="1" * 64, caveat="Made for tests.",
+        digest="1" * 64, caveat="Made for tests.", **fields,
     )  # fmt: skip
     return Classifier(card, frontend, TorchBackend(Level(), lambda x: x[:, None], frontend.shape))
 
@@ -726,7 +727,7 @@ def verdict(logits: list[float], labels: tuple[str, ...], name: str = "n", truth
     chances = 1 / (1 + np.exp(-values)) if several else np.exp(values) / np.exp(values).sum()
     window = (np.empty((0, 2)), values[None], chances[None])
     card = Card("m", "M", "s", "audio", "torch", "a", labels, {"kind": "log-mel"}, **fields)
-    return widgets.verdict_html(Prediction(labels, values, chances, *window), card, name, truth)
+    return widgets.verdict_html(Prediction(labels, values, chances, *window, several), card, name, truth)
 
 
 def test_the_verdict_escapes_names_and_rounds_honestly() -> None:
@@ -739,12 +740,27 @@ def test_the_verdict_escapes_names_and_rounds_honestly() -> None:
 def test_the_verdict_on_several_findings_has_the_probability_of_each() -> None:
     labels = ("Edema", "Pneumonia", "Mass")
     text = verdict([0.1, 2.0, -1.0], labels, multi_label=True)
-    assert '<div class="label">Pneumonia + Edema</div>' in text and TOWARD in text
+    assert '<div class="label">Pneumonia, Edema</div>' in text and TOWARD in text
     assert [text.index(part) for part in ("88 %", "52 %", "27 %")] == sorted(
         text.index(part) for part in ("88 %", "52 %", "27 %")
     )
     none = verdict([-1.0, -2.0, -3.0], labels, multi_label=True)
-    assert "None of 3 findings" in none and AWAY in none and TOWARD not in none
+    assert '<div class="label">none of the findings that it was trained on</div>' in none and "27 %" in none
+    assert AWAY in none and TOWARD not in none
+
+
+@pytest.mark.parametrize(("several", "found"), [(True, "The most probable finding"), (False, "The predicted class")])
+def test_what_is_explained_by_default_has_its_true_name(
+    several: bool, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "detector", partial(detector, multi_label=several))
+    desk = Desk()
+    page = shell(desk)
+    assert next(iter(page.target.options)) == found
+    desk.open(tone())
+    prediction = desk.session.prediction
+    assert next(iter(page.target.options)) == f"{found} ({prediction.label})" and prediction.multi_label == several
+    assert prediction.verdict.headline in page.verdict.object
 
 
 def test_an_unavailable_method_says_why() -> None:

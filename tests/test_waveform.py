@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from numpy.testing import assert_allclose
 from questions import make_card
+from scipy.stats import rankdata
 from tiny import Logits
 from torch import nn
 
@@ -324,6 +325,14 @@ def test_aasist_explains_a_recording_on_the_axes_of_its_transform():
     assert float(ds["frequency"][-1]) == 8000.0
     for id, profile in zip(ids, ds.xai.profile("time"), strict=True):
         np.testing.assert_array_equal(profile, ds.xai.map(id).sum("frequency"))
+
+
+def test_the_consensus_ranks_a_layers_map_where_its_rows_lie():
+    torch.manual_seed(0)
+    model = classifier(build("xai_panel:aasist-l", 2), Waveform(samples=8000))
+    ds = explain(model, recording(noise(8000)), ["grad-cam", "layer-cam", "consensus"], store=False)
+    first, second, mean = ds["attribution"].values
+    assert_allclose(mean, (rankdata(first) + rankdata(second) - 1).reshape(mean.shape) / 2 / mean.size, atol=1e-6)
 
 
 def test_the_time_profile_of_aasist_adds_up_to_its_logit_above_silence():

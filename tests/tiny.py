@@ -12,6 +12,7 @@ import xarray as xr
 from torch import nn
 
 from xai_panel.evidence.evidence import Evidence
+from xai_panel.methods import METHODS, MapResult, upsample
 from xai_panel.models.backends.torch import TorchBackend
 from xai_panel.models.card import Card
 from xai_panel.models.classifier import Classifier
@@ -101,3 +102,12 @@ def conv_evidence(network: int = 0, gap: bool = True, **options: Any) -> Evidenc
     """Evidence of a random conv net (of the seed `network`) about a random window, target 1, baseline 0."""
     options = {"target": 1, "baseline": "floor", **options}
     return Evidence(classifier(ConvNet(network, gap=gap), (16, 16)), window(network), **options)
+
+
+def read_all(evidence: Evidence, order: Sequence[str] | None = None) -> dict[str, MapResult]:
+    """What each method answers; the consensus reads the others on the grid of the features, as of an explanation."""
+    answers = {}
+    for id in order or sorted(METHODS, key=lambda id: METHODS[id].cost):
+        answers[id] = METHODS[id](evidence)
+        evidence.maps[id] = MapResult(upsample(answers[id].values, evidence.features.shape[-2:]))
+    return answers

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--model", metavar="ID", help="classifier (default: the one for the kind of signal)")
     explain.add_argument("--methods", metavar="A,B", help="methods, separated by commas (default: all compatible)")
     explain.add_argument(
-        "--target", metavar="LABEL", help="class to explain, by label or index (default: the predicted)"
+        "--target", metavar="LABEL", help="class to explain, by label or index (default: the most probable)"
     )
     explain.add_argument("--layer", metavar="NAME", help="target layer of the activation methods")
     explain.add_argument("--seed", type=int, default=0)
@@ -256,7 +256,6 @@ def _explain_one(
     from xai_panel.engine.defaults import default_model
     from xai_panel.engine.explain import explain
     from xai_panel.explanation import export
-    from xai_panel.explanation.accessor import percent
     from xai_panel.signals.read import read_signal
 
     # a picture file does not say what it shows, but its classifier does
@@ -280,8 +279,7 @@ def _explain_one(
             to = place(name)
             write(ds, to)
             written.append(str(to))
-    label, probability = ds.xai.verdict
-    print(f"{path}: {label}, {percent(probability)} by {model}" + (f" -> {', '.join(written)}" if written else ""))
+    print(f"{path}: {model}: {ds.xai.verdict}" + (f" -> {', '.join(written)}" if written else ""))
     if not written:
         _print_table(_summary(ds))
 

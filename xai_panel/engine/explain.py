@@ -41,7 +41,7 @@ def explain(
     model: a classifier or its id
     signal: (time,) or (y, x), as the readers return it
     methods: ids in the order of the result; None for all that the classifier allows
-    target: class index or label to explain; None for the predicted class
+    target: class index or label to explain; None for the most probable one
     seed: of every random choice: the same seed gives the same maps
     progress: called with `Progress` between batches
     cancel: set it to stop within one batch

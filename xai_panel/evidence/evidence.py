@@ -100,10 +100,20 @@ def colors_of(values: NDArray[Any]) -> tuple[int, ...]:
 
 
 def target_layer(classifier: Classifier) -> str | None:
-    """The layer that activation methods read: the card's, else the backend's default, None when no layer has a grid."""
-    if not classifier.backend.layers():
+    """The layer that activation methods read: the card's, else the backend's default, None when it has none."""
+    try:
+        return classifier.card.target_layer or classifier.backend.default_layer()
+    except ValueError:
         return None
-    return classifier.card.target_layer or classifier.backend.default_layer()
+
+
+def no_layer(classifier: Classifier) -> str:
+    """Why the backend has no layer that activation methods read by default; empty when it has one."""
+    try:
+        classifier.backend.default_layer()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 class Evidence:
@@ -224,10 +234,10 @@ class Evidence:
     def activations(self) -> Activations:
         """The target layer's activations and gradients, (K, h, w), rows in the order of the features.
 
-        Raises ValueError when no layer has a grid.
+        Raises ValueError when no layer was asked for and the model has no default.
         """
         if self.layer is None:
-            raise ValueError("layer: the model has no layer with a spatial grid; choose a method that needs none")
+            raise ValueError(f"layer: {no_layer(self.classifier)}; choose a method that needs none")
         if self._listen is not None:
             answer = self._once("activations", self._listen)
         else:

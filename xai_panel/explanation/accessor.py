@@ -9,16 +9,12 @@ import numpy as np
 import xarray as xr
 
 from xai_panel.explanation.schema import DIMS, METHOD_VARIABLES, validate
+from xai_panel.models.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _MOST = 1_000_000  # values of a map that are ranked; a two-hour recording has ninety times as many
-
-
-def percent(probability: float) -> str:
-    """A probability as text; no classifier is certain, so none is rounded to 100 %."""
-    return ">99%" if probability > 0.99 else f"{probability:.0%}"
 
 
 @xr.register_dataset_accessor("xai")
@@ -35,10 +31,9 @@ class ExplanationAccessor:
         return first, second
 
     @property
-    def verdict(self) -> tuple[str, float]:
-        """Label of the predicted class and its calibrated probability."""
-        best = int(self._ds["logits"].values.argmax())
-        return str(self._ds["label"].values[best]), float(self._ds["probability"][best])
+    def verdict(self) -> Verdict:
+        """What the classifier says about the signal, as data; `str(ds.xai.verdict)` says it in words."""
+        return Verdict.of(self._ds["label"].values, self._ds["probability"].values, bool(self._ds.attrs["multi_label"]))
 
     def _position(self, id: str) -> int:
         ids = [str(known) for known in self._ds["method"].values]

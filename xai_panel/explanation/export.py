@@ -18,7 +18,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xai_panel.explanation.accessor import percent
 from xai_panel.explanation.schema import DIMS, validate
 from xai_panel.signals.image import luminance
 
@@ -108,12 +107,12 @@ def to_png(ds: xr.Dataset, to: str | Path | BinaryIO, dpi: int = 110) -> None:
     grid = figure.subplots(count, 3, squeeze=False)
     for row, axes in zip(range(ds.sizes["method"]), grid, strict=True):
         _three_panels(ds, row, list(axes), ink, paper)
-    label, probability = ds.xai.verdict
     source = ds.attrs["signal_source"] or "signal"
     figure.suptitle(
-        f"{source} · {ds.attrs['model']}: {label}, {percent(probability)} · evidence for «{ds.attrs['target_label']}»",
+        f"{source} · {ds.attrs['model']}: {ds.xai.verdict} · evidence for «{ds.attrs['target_label']}»",
         color=ink,
         fontsize=12,
+        wrap=True,
     )
     with _opened(to) as file:
         figure.savefig(file, format="png", facecolor=paper)

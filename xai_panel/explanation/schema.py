@@ -8,7 +8,8 @@
     evaluations, backward (method) int64   forward passes of one window that the method added to the evidence, and
                                            those among them that were followed by a backward pass
     spread      (*dims)          float32   spread of the ranks behind the consensus, where there is one
-    logits, probability (label)  float64   verdict on the whole signal; probabilities are calibrated
+    logits, probability (label)  float64   verdict on the whole signal; probabilities are calibrated, and sum to 1
+                                           unless the attribute `multi_label` is 1: then each label is a finding
     window_start, window_stop, window_logit (window)   audio only: [s], and the target's logit in each window
 
 `dims` is (frequency [Hz], time [s]) of a recording, (y, x) [mm or px] of a radiograph or an image. Coordinates along
@@ -45,6 +46,7 @@ ATTRIBUTES = (
     "signal_source",
     "target",
     "target_label",
+    "multi_label",
     "target_layer",
     "baseline",
     "seed",
@@ -95,8 +97,8 @@ def assemble(
     """One explanation from finished readings, in their order.
 
     features (*dims), of an image with its channels, gives axes and input; `values` (method, *dims) saves a copy where
-    the caller holds all maps in one array; `attrs` as in `ATTRIBUTES`, apart from `target_label` and `params`, which
-    follow from the rest.
+    the caller holds all maps in one array; `attrs` as in `ATTRIBUTES`, apart from `target`, `target_label`,
+    `multi_label` and `params`, which follow from the rest.
     """
     dims, seen = DIMS[attrs["modality"]], INPUT[attrs["modality"]]
     features = features.transpose(*seen)
@@ -139,6 +141,7 @@ def assemble(
         **attrs,
         "target": int(target),
         "target_label": prediction.labels[target],
+        "multi_label": int(prediction.multi_label),
         "params": json.dumps({r.method: r.params for r in readings}, sort_keys=True, default=_plain_value),
     }
     return validate(xr.Dataset(variables, coords, {name: attributes[name] for name in ATTRIBUTES}))

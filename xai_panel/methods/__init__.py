@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from xai_panel._callable import make_callable
-from xai_panel.evidence.evidence import target_layer
+from xai_panel.evidence.evidence import no_layer, target_layer
 from xai_panel.methods.base import MapResult, Method, upsample
 from xai_panel.methods.cam import cam
 from xai_panel.methods.consensus import consensus
@@ -73,7 +73,7 @@ def compatible(model: str | Classifier, layer: str | None = None) -> dict[str, b
 
         model = load_model(model)
     layer = layer or target_layer(model)
-    reasons = {"layer": "the model has no layer with a spatial grid"} if layer is None else {}
+    reasons = {} if layer else {"layer": no_layer(model)}
     if not model.backend.differentiable:
         reasons = dict.fromkeys(("gradients", "layer"), f"{model.backend.framework} answers with logits only")
     answer: dict[str, bool | str] = {}

@@ -89,6 +89,8 @@ class Card:
             raise refuse("framework", f"is {self.framework!r}; one of {', '.join(FRAMEWORKS)} is expected")
         if len(self.labels) < 2:
             raise refuse("labels", f"has {len(self.labels)} entries; a classifier has at least two classes")
+        if len(set(self.labels)) < len(self.labels):
+            raise refuse("labels", f"is {list(self.labels)}; a name of its own is expected for each class")
         if not 0 <= self.positive < len(self.labels):
             raise refuse("positive", f"is {self.positive}; an index of labels (0…{len(self.labels) - 1}) is expected")
         accepted = {0, len(self.labels)} | ({1} if len(self.labels) == 2 else set())  # one logit is two classes

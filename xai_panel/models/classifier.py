@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xai_panel.models.backends.base import Backend
 from xai_panel.models.card import Card, CardError
 from xai_panel.models.frontends import FrontEnd, build_frontend, check_framework, cut, describe
+from xai_panel.models.verdict import Verdict
 from xai_panel.signals.source import modality_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Prediction:
 
     labels: names of the classes; logits (classes,): mean over the windows; probabilities (classes,): calibrated;
     window_times (windows, 2): start and end [s] of each window, empty for images; window_logits and
-    window_probabilities (windows, classes).
+    window_probabilities (windows, classes); multi_label: as in the card.
     """
 
     labels: tuple[str, ...]
@@ -39,21 +40,22 @@ class Prediction:
     window_times: NDArray[np.float64]
     window_logits: NDArray[np.float64]
     window_probabilities: NDArray[np.float64]
+    multi_label: bool = False
 
     @property
     def index(self) -> int:
-        """The predicted class."""
+        """The most probable class, which is explained unless another one is asked for."""
         return int(np.argmax(self.logits))
 
     @property
     def label(self) -> str:
-        """Name of the predicted class."""
+        """Name of the most probable class."""
         return self.labels[self.index]
 
     @property
-    def probability(self) -> float:
-        """Calibrated probability of the predicted class, 0…1."""
-        return float(self.probabilities[self.index])
+    def verdict(self) -> Verdict:
+        """What is there, as data and in words."""
+        return Verdict.of(self.labels, self.probabilities, self.multi_label)
 
 
 class Classifier:
@@ -228,4 +230,5 @@ class Classifier:
             times,
             answers,
             self.probabilities(answers),
+            self.card.multi_label,
         )

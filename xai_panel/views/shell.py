@@ -440,9 +440,9 @@ class Shell:
             self.card.object = "<p>There is no trained classifier for this page yet.</p>"
             return
         self.model.value = card.id
-        options = {"The predicted class": PREDICTED}
-        if session.prediction is not None:
-            options = {f"The predicted class ({session.prediction.label})": PREDICTED}
+        found = "The most probable finding" if card.multi_label else "The predicted class"
+        name = "" if session.prediction is None else f" ({session.prediction.label})"
+        options = {found + name: PREDICTED}
         options |= {label: index for index, label in enumerate(card.labels)}
         if list(options.items()) != list(self.target.options.items()):
             self.target.options = options

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import panel as pn
 import param
 from bokeh.models import Div
 from panel.custom import JSComponent
 
+from xai_panel.models.verdict import percent
 from xai_panel.views.palettes import AWAY, TOWARD, method_style
 from xai_panel.views.theme import NARROW
 
@@ -147,24 +147,24 @@ SHOWN_FINDINGS = 4  # of those that may be present together, the most probable o
 
 
 def verdict_html(prediction: Any, card: Any, name: str, truth: str = "") -> str:
-    """The verdict card: label, calibrated probability (0…1) with a bar, caveat, known answer. All text is escaped.
+    """The verdict card: what is there, calibrated probability with a bar, caveat, known answer. All text is escaped.
 
-    Where several findings may be present, the most probable ones each have their probability, and the label names those
-    that are more probable than not. Its color is that of evidence for what is looked for (vermilion) or against (blue).
+    Where several findings may be present, the most probable ones each have their probability. The color is that of
+    evidence for what is looked for (vermilion) or against (blue).
     """
-    chances = {"calibrated probability": prediction.probability}
-    label, finding = prediction.label, prediction.index == card.positive
-    if card.multi_label:
-        order = np.argsort(-prediction.probabilities, kind="stable")
-        chances = {prediction.labels[k]: float(prediction.probabilities[k]) for k in order[:SHOWN_FINDINGS]}
-        present = [prediction.labels[k] for k in order if prediction.probabilities[k] > 0.5]
-        label, finding = " + ".join(present) or f"None of {len(prediction.labels)} findings", bool(present)
+    verdict = prediction.verdict
+    if verdict.multi_label:
+        chances, finding = dict(list(verdict.probabilities.items())[:SHOWN_FINDINGS]), bool(verdict.found)
+    else:
+        (probability,) = verdict.found.values()
+        chances = {"calibrated probability": probability}
+        finding = prediction.index == card.positive
     rows = [
-        f'<div class="chance"><b>{percent(probability)} %</b><span class="bar" aria-hidden="true">'
+        f'<div class="chance"><b>{html.escape(percent(probability))}</b><span class="bar" aria-hidden="true">'
         f'<i style="width:{100 * probability:.1f}%"></i></span><span>{html.escape(text)}</span></div>'
         for text, probability in chances.items()
     ]
-    if card.multi_label:
+    if verdict.multi_label:
         rows.append('<div class="caveat">Calibrated probability of each finding.</div>')
     if caveat := card.caveat or card.summary:
         rows.append(f'<div class="caveat">{html.escape(caveat)}</div>')
@@ -172,16 +172,10 @@ def verdict_html(prediction: Any, card: Any, name: str, truth: str = "") -> str:
         rows.append(f'<div class="truth"><b>Known answer:</b> {html.escape(truth)}</div>')
     return (
         f'<div class="verdict" role="status" style="--tone:{TOWARD if finding else AWAY}">'
-        f'<div><div class="label">{html.escape(label)}</div><div class="name">{html.escape(name)}</div></div>'
+        f'<div><div class="label">{html.escape(verdict.headline)}</div>'
+        f'<div class="name">{html.escape(name)}</div></div>'
         f"<div>{''.join(rows)}</div></div>"
     )
-
-
-def percent(probability: float) -> str:
-    """Whole percent, or that it is next to nothing or to everything."""
-    if 0.005 < probability < 0.995:
-        return f"{100 * probability:.0f}"
-    return ">99" if probability > 0.5 else "<1"
 
 
 def empty_verdict_html(text: str) -> str:

@@ -75,5 +75,5 @@ class Backend(Protocol):
         ...
 
     def default_layer(self) -> str:
-        """The last layer with a spatial grid, after its activation. Raises `ValueError` when there is none."""
+        """The last layer with a spatial grid, after its activation. Raises `ValueError` that says why there is none."""
         ...

@@ -116,7 +116,7 @@ class TapeBackend:
     def default_layer(self) -> str:
         layers = self.layers()
         if not layers:
-            raise ValueError("the network has no layer with a spatial grid")
+            raise ValueError("the model has no layer with a spatial grid")
         return layers[-1]
 
 

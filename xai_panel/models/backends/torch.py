@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from xai_panel.models.frontends import FrontEnd
 
 MEMORY = 2**30  # bytes that the activations of one pass may take; larger batches are worked through in parts
+LAST_AXIS = (nn.Linear, nn.LayerNorm)  # work along the last axis, and not what inherits from them
+OTHER_TOKENS = 8  # at most, besides those of places: class, distillation, registers
 
 
 class TorchBackend:
@@ -29,8 +32,13 @@ class TorchBackend:
     shape: of one window of features, (H, W) or (C, H, W)
 
     A layer has a spatial grid when its output is (n, channels, h, w), or, in a network that hears a waveform
-    (n, samples) or (n, channels, samples), also (n, channels, time), which is a grid of one row. A module with the
-    attribute `spatial = False` has no grid, nor has anything inside it.
+    (n, samples) or (n, channels, samples), also (n, channels, time), which is a grid of one row. A network of images
+    that normalises or mixes channels along the last axis, as ConvNeXt and Swin do, may also have (n, h, w, channels):
+    there a grid is what keeps the proportions of the input. A module with the attribute `spatial = False` has no grid,
+    nor has anything inside it.
+
+    The default is the last layer with a grid, unless the network goes on with the places of a grid as tokens
+    (n, tokens, channels), as vision transformers do: the grid of their patch embedding knows of one patch each.
     """
 
     framework = "torch"
@@ -44,12 +52,13 @@ class TorchBackend:
         self._shape = shape
         self._lock = threading.RLock()  # hooks of two calls on one module at once would give silently wrong maps
         try:
-            outputs, self._layers, kept, largest = self._probe()
-        except RuntimeError as error:
+            outputs, seen, kept, largest = self._probe()
+        except (RuntimeError, AssertionError) as error:
             wanted = tuple(to_input(torch.zeros(1, *shape)).shape)
             raise ValueError(
                 f"the network cannot take the front end's input {wanted}: {str(error).splitlines()[0]}"
             ) from error
+        self._layers, self._without_default = self._grids(*seen)
         self.batch = max(1, MEMORY // (4 * largest))  # a few activations live at a time
         self._backward = max(1, MEMORY // kept)  # all of them wait for the way back
         if outputs.ndim != 2:
@@ -90,7 +99,7 @@ class TorchBackend:
                 found = torch.autograd.grad(answer[:, target].sum(), [features, *seen])
                 parts.append((answer.detach(), found[0], *seen, *found[1:]))
         logits, inputs, *grids = map(_joined, zip(*parts, strict=True))
-        return Gradients(logits, inputs, *map(_grid, grids))
+        return Gradients(logits, inputs, *(self._grid(values, layer) for values in grids))
 
     def activations(self, batch: Array, layer: str, target: int | None = None) -> Activations:
         parts, asked = [], target
@@ -103,7 +112,11 @@ class TorchBackend:
         decided = int(logits.mean(axis=0).argmax()) if target is None else target
         if decided != asked:
             return self.activations(batch, layer, decided)
-        return Activations(logits, decided, _grid(values), _grid(gradients))
+        return Activations(logits, decided, self._grid(values, layer), self._grid(gradients, layer))
+
+    def _grid(self, values: Array, layer: str | None) -> Array:
+        """Values of a layer (n, channels, h, w); one row for a layer over time alone."""
+        return values[:, :, None] if values.ndim == 3 else np.moveaxis(values, self._layers[layer or ""], 1)
 
     def _passes(
         self, batch: Array, layer: str | None, start: bool = False
@@ -138,51 +151,96 @@ class TorchBackend:
     def layers(self) -> list[str]:
         return list(self._layers)
 
-    def _probe(self) -> tuple[torch.Tensor, list[str], int, int]:
-        """Outputs for one window of zeros; the layers with a grid; bytes of all activations and of the largest one.
+    def _probe(self) -> tuple[torch.Tensor, tuple[torch.Tensor, list[_Seen]], int, int]:
+        """One window of zeros: outputs; network's input and what its modules gave; bytes of all and of the largest."""
+        seen: list[_Seen] = []
 
-        A container returns the tensor of its last child, and an in-place activation that of the layer before it: of the
-        modules that return one and the same tensor, the last leaf is kept, so that an activation stands for its layer.
-        """
-        seen: list[tuple[str, torch.Tensor, bool]] = []
-
-        def note(name: str, leaf: bool) -> Callable[[nn.Module, Any, Any], None]:
-            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
                 if isinstance(output, torch.Tensor):
-                    seen.append((name, output, leaf))
+                    seen.append(_Seen(name, module, output, output._version, len(seen)))
 
             return hook
 
-        blind = {name for name, module in self.module.named_modules() if not getattr(module, "spatial", True)}
-        handles = [
-            module.register_forward_hook(note(name, not any(module.children())))
-            for name, module in self.module.named_modules()
-            if name
-        ]
+        handles = [module.register_forward_hook(note(name)) for name, module in self.module.named_modules() if name]
         inputs: list[torch.Tensor] = []
         handles.append(self.module.register_forward_pre_hook(lambda _module, args: inputs.extend(args)))
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 outputs = self._call(torch.zeros(1, *self._shape))
         finally:
             for handle in handles:
                 handle.remove()
-        ranks = (4,) if inputs[0].ndim > 3 else (3, 4)
-        sizes = {id(tensor): tensor.nbytes for tensor in (*inputs, *(output for _, output, _ in seen))}
-        kept: dict[int, str] = {}
-        for name, output, leaf in seen:
-            grid = output.ndim in ranks and output[0, 0].numel() > 1
-            parents = {name[:end] for end, sign in enumerate(name + ".") if sign == "."}
-            if grid and not parents & blind and (leaf or id(output) not in kept):
-                kept[id(output)] = name
-        names = list(kept.values())
-        layers = [name for k, name in enumerate(names) if name not in names[k + 1 :]]  # the last use of each module
-        return outputs, layers, sum(sizes.values()), max(sizes.values())
+        sizes = {id(tensor): tensor.nbytes for tensor in (*inputs, *(one.output for one in seen))}
+        return outputs, (inputs[0], seen), sum(sizes.values()), max(sizes.values())
+
+    def _grids(self, window: torch.Tensor, seen: list[_Seen]) -> tuple[dict[str, int], str]:
+        """The layers with a grid, with the axis of their channels; why none of them is the default, where that is so.
+
+        A container returns the tensor of its last child, and an in-place activation that of the layer before it: of the
+        modules that return one and the same tensor, the last leaf is kept, or the container that changed it since.
+        """
+        blind = {name for name, module in self.module.named_modules() if not getattr(module, "spatial", True)}
+        image, size = window.ndim > 3, window.shape[-2:]
+        kept: dict[int, _Seen] = {}
+        for one in seen:
+            parents = {one.name[:end] for end, sign in enumerate(one.name + ".") if sign == "."}
+            before = kept.get(id(one.output))
+            if parents & blind or one.output.ndim not in ((4,) if image else (3, 4)):
+                continue
+            if before is None or one.leaf or one.version != before.version:
+                kept[id(one.output)] = one
+        ordered = sorted(kept.values(), key=lambda one: one.place)
+        mixed = image and any(type(one.module) in LAST_AXIS and _channels(one.output, size) == 3 for one in ordered)
+        layers: dict[str, int] = {}
+        cells, last = set(), -1
+        for one in ordered:
+            if axis := _channels(one.output, size if mixed else None):
+                layers.pop(one.name, None)  # of a module that is used twice, the last use
+                layers[one.name], last = axis, one.place
+                grid = [count for k, count in enumerate(one.output.shape) if k not in (0, axis)]
+                cells |= {int(np.prod(grid))} if min(grid) > 1 else set()
+        if not layers:
+            return layers, "the model has no layer with a spatial grid"
+        for one in seen[last + 1 :]:
+            tokens = one.output.shape[1] if image and type(one.module) is nn.LayerNorm and one.output.ndim == 3 else 0
+            if any(0 <= tokens - count <= OTHER_TOKENS for count in cells):
+                return layers, "the model has no layer with a spatial grid after the attention between its tokens"
+        return layers, ""
 
     def default_layer(self) -> str:
-        if not self._layers:
-            raise ValueError("the network has no layer with a spatial grid")
-        return self._layers[-1]
+        if self._without_default:
+            raise ValueError(self._without_default)
+        return list(self._layers)[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a module gave, how often that had been changed in place by then, and its place in the order of the pass."""
+
+    name: str
+    module: nn.Module
+    output: torch.Tensor
+    version: int
+    place: int
+
+    @property
+    def leaf(self) -> bool:
+        return not any(self.module.children())
+
+
+def _channels(output: torch.Tensor, window: torch.Size | None) -> int:
+    """Axis of the channels of a layer's output; 0 when it has no spatial grid.
+
+    window: rows and columns of the network's input, where channels may come last; None where they come first.
+    """
+    if window is None:
+        return 1 if output.shape[2:].numel() > 1 else 0
+    proportion = window[1] / window[0]
+    for axis, (rows, columns) in ((1, output.shape[2:]), (3, output.shape[1:3])):
+        if rows * columns > 1 and abs(rows * proportion - columns) < max(1, proportion):
+            return axis
+    return 0
 
 
 def _tensor(batch: Array) -> torch.Tensor:
@@ -191,11 +249,6 @@ def _tensor(batch: Array) -> torch.Tensor:
 
 def _joined(parts: list[torch.Tensor] | tuple[torch.Tensor, ...]) -> Array:
     return torch.cat(parts).detach().contiguous().numpy()
-
-
-def _grid(values: Array) -> Array:
-    """Values of a layer (n, channels, h, w); one row for a layer over time alone."""
-    return values[:, :, None] if values.ndim == 3 else values
 
 
 @contextmanager
