@@ -18,7 +18,7 @@ from xai_panel.signals.audio import waveform
 from xai_panel.signals.synthetic import load_sample
 
 SAMPLES = {"audio": "speech-lpc", "radiograph": "thorax-opacity"}
-LITTLE: dict[str, Any] = {"segments": 4, "coalitions": 8, "positions": 4, "noise": 2, "steps": 2}
+LITTLE: dict[str, Any] = {"segments": 4, "coalitions": 8, "positions": 16, "noise": 2, "steps": 2}
 CARDS = [card.id for card in models()]
 
 
