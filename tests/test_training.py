@@ -506,6 +506,8 @@ def test_a_wrong_folder_or_id_is_named(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(run, "weights_dir", lambda: tmp_path)
     with pytest.raises(FileNotFoundError, match="xai-panel train xray-densenet121"):
         train("xray-xrv-densenet121", tmp_path, out=tmp_path)
+    with pytest.raises(ValueError, match="random weights; leave --initial"):
+        train("xray-alexnet", tmp_path, initial=tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="mobilenet_v2"):
         train("xray-mobilenetv2", tmp_path, initial=tmp_path / "none.tflite")
 

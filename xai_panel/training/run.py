@@ -125,12 +125,14 @@ def _chosen(source: Source) -> list[str]:
 
 def _start(recipe: Recipe, out: Path, runs: Path, given: Path | None, seed: int) -> Path | None:
     """The file of the weights that a recipe starts from."""
+    if not recipe.initial:
+        if given is not None:
+            raise ValueError(f"{recipe.title} starts from random weights; leave --initial {given} out")
+        return None
     published = PUBLISHED.get(recipe.initial)
     if given is not None and not Path(given).is_file():
         wanted = f"weights of {recipe.initial}" if published is None else published.file
         raise FileNotFoundError(f"{given}: no such file; it should be {wanted}")
-    if not recipe.initial:
-        return None
     if given is not None:
         return Path(given)
     if published is not None:
