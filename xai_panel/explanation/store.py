@@ -113,16 +113,20 @@ class Store:
     def get(self, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
         """Arrays and attributes of an entry; None when there is none. A damaged one is logged, removed, and None."""
         path = self._path(key)
-        try:
-            arrays, attrs = _read(path)
-            os.utime(path)
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # whatever a damaged zip, Zarr metadata or compressed chunk raises
-            logger.warning("store: entry %s is damaged and will be computed again (%s)", path.name, error)
-            self._remove(path)
-            return None
-        return arrays, attrs
+        while True:
+            try:
+                before = path.stat()
+                arrays, attrs = _read(path)
+                os.utime(path)
+                return arrays, attrs
+            except FileNotFoundError:
+                return None
+            except Exception as error:  # whatever a damaged zip, Zarr metadata or compressed chunk raises
+                if _changed(before, path):  # another process removed it, or wrote it anew, while it was being read
+                    continue
+                logger.warning("store: entry %s is damaged and will be computed again (%s)", path.name, error)
+                self._remove(path)
+                return None
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]], attrs: Mapping[str, Any]) -> None:
         """Write an entry; an entry larger than the whole store is not kept. Raises `OSError` when the disk refuses."""
@@ -245,6 +249,15 @@ def _is(file: IO[bytes], path: Path) -> bool:
         return False
 
 
+def _changed(before: os.stat_result, path: Path) -> bool:
+    """Whether the file was removed or written since; a new one may have the old one's number."""
+    try:
+        now = path.stat()
+    except FileNotFoundError:
+        return True
+    return (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns)
+
+
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -271,8 +284,6 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     import zarr
     from zarr.storage import ZipStore
 
-    if not path.is_file():
-        raise FileNotFoundError(path)
     with ZipStore(path, mode="r") as file:
         group = zarr.open_group(file, mode="r")
         arrays: dict[str, NDArray[Any]] = {}
