@@ -7,6 +7,9 @@ import csv
 import dataclasses
 import functools
 import hashlib
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,13 +22,14 @@ import torch
 from published import chexpert_small, collected_radiographs
 from torch import nn
 
-from xai_panel.models.frontends import LogMel, RadiographImage
+from xai_panel.models.frontends import LogMel, RadiographImage, build_frontend
 from xai_panel.models.spectra import ConstantQ, Waveform
 from xai_panel.models.state import read_state
-from xai_panel.training import evaluate, fit, imagenet, radiographs, recordings
+from xai_panel.training import audio_task, evaluate, fit, imagenet, radiographs, recordings
 from xai_panel.training.datasets import DatasetError
 from xai_panel.training.learners import KerasLearner, Learner, TorchLearner, loss_of
 from xai_panel.training.published import PUBLISHED
+from xai_panel.training.recipes import RECIPES
 from xai_panel.training.splits import part_of, split
 from xai_panel.training.task import Source
 
@@ -57,20 +61,34 @@ class TestFigures:
         assert evaluate.equal_error_rate(np.arange(8.0)[::-1], positive) == 0.0
         assert evaluate.equal_error_rate(np.array([8, 7, 6, 3, 5, 2, 1, 0.0]), positive) == pytest.approx(0.25)
 
-    def test_the_temperature_of_overconfident_logits_is_found(self) -> None:
+    def test_the_scale_and_the_shift_of_each_finding_are_found(self) -> None:
         rng = np.random.default_rng(1)
-        true = rng.normal(0, 2, 20_000)
-        labels = (rng.random(true.size) < 1 / (1 + np.exp(-true))).astype(int)
-        logits = np.stack([np.zeros_like(true), 3.0 * true], axis=1)
-        assert evaluate.fit_temperature(logits, labels) == pytest.approx(3.0, rel=0.05)
-        calibrated = evaluate.probabilities(logits, 3.0)[:, 1]
+        parts = []
+        for shift in (0.7, -2.0):
+            true = rng.normal(0, 2, 20_000)
+            labels = (rng.random(true.size) < 1 / (1 + np.exp(-true))).astype(int)
+            parts.append((np.stack([np.zeros_like(true), 3.0 * true - shift], axis=1), labels))
+        temperature, shifts = evaluate.fit_calibration(parts)
+        assert temperature == pytest.approx(3.0, rel=0.05)
+        assert shifts == pytest.approx([0.7, -2.0], abs=0.15)
+        logits, labels = parts[1]
+        calibrated = evaluate.probabilities(logits + np.array([0.0, shifts[1]]), temperature)[:, 1]
         assert evaluate.calibration_error(calibrated, labels == 1) < 0.02
         assert evaluate.calibration_error(evaluate.probabilities(logits, 1.0)[:, 1], labels == 1) > 0.05
+
+    def test_a_rare_class_weighs_as_much_as_a_frequent_one(self) -> None:
+        rng = np.random.default_rng(2)
+        labels = np.repeat([0, 1], [1000, 9000])
+        margins = rng.normal(np.where(labels == 1, 1.0, -1.0), 1.0)  # equally likely at 0, with slope 2
+        temperature, (shift,) = evaluate.fit_calibration([(np.stack([-margins / 2, margins / 2], axis=1), labels)])
+        assert shift == pytest.approx(0.0, abs=0.1)
+        assert temperature == pytest.approx(0.5, rel=0.1)
 
     def test_a_part_that_is_told_apart_does_not_make_the_classifier_sure_of_everything(self) -> None:
         labels = np.repeat([0, 1], 100)
         logits = np.stack([np.where(labels == 0, 2.0, -2.0), np.where(labels == 0, -2.0, 2.0)], axis=1)
-        chance = evaluate.probabilities(logits, evaluate.fit_temperature(logits, labels))[labels == 1, 1]
+        temperature, _ = evaluate.fit_calibration([(logits, labels)])
+        chance = evaluate.probabilities(logits, temperature)[labels == 1, 1]
         assert chance == pytest.approx(101 / 102, abs=1e-3)
 
     def test_the_interval_draws_whole_groups(self) -> None:
@@ -546,3 +564,37 @@ def test_norms_that_help_to_learn_are_folded_into_the_network_that_was_asked_for
     np.testing.assert_allclose(learner.logits(inputs), before, atol=1e-5)
     assert set(learner.weights()) == set(plain().state_dict())
     assert np.ptp(before) > 0.01
+
+
+@pytest.mark.parametrize("id", RECIPES)
+def test_a_shift_is_added_to_the_logits_of_every_network(id: str) -> None:
+    recipe = RECIPES[id]
+    if recipe.framework == "tensorflow":
+        pytest.importorskip("tensorflow", reason="the extra «tensorflow» trains Keras models")
+    torch.manual_seed(0)
+    learner = recipe.learner(0)
+    frontend = build_frontend(recipe.frontend)
+    if recipe.task is audio_task.task:
+        window = recordings.windows_of(speech_like(1.0), frontend, audio_task.RATE)[0]
+        inputs = recordings.model_input(np.stack([window, window[::-1].copy()]), frontend)
+    else:
+        inputs = radiographs.model_input(torch.rand(2, *frontend.shape), frontend)
+    by = np.linspace(-1.0, 2.0, recipe.outputs).astype(np.float32)
+    before = learner.logits(inputs)
+    learner.shift(by)
+    np.testing.assert_allclose(learner.logits(inputs) - before, np.broadcast_to(by, before.shape), atol=1e-4)
+
+
+def test_a_training_is_found_again_by_another_process(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        from types import SimpleNamespace
+        from xai_panel.training.run import RECIPES, _fingerprint
+        from xai_panel.training.task import Source
+        task = SimpleNamespace(split={"a": "train"}, schedule=(3, 4))
+        print(_fingerprint(RECIPES["xray-alexnet"], task, Source(Path("data"), Path("runs")), None))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    one, two = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert one == two != ""

@@ -36,7 +36,7 @@ def radiograph_card(recipe: Recipe) -> dict[str, Any]:
         "training": {
             "data": _CHILDREN,
             "other_domain": _ADULTS,
-            "split": "by patient: 72 % training, 8 % validation (epoch, temperature), 20 % held out",
+            "split": "by patient: 72 % training, 8 % validation (epoch, calibration), 20 % held out",
             "initial": _initial(recipe),
         },
     }
@@ -63,7 +63,7 @@ def findings_card(recipe: Recipe, findings: dict[int, str]) -> dict[str, Any]:
         "not_for": ["diagnosis, triage or any decision about a patient", "other body parts or modalities"],
         "training": {
             "data": f"{_CHILDREN} (Pneumonia); {_ADULTS}: Lung Opacity against Normal (Lung Opacity)",
-            "split": "by patient: 72 % training, 8 % validation (epoch, temperature), 20 % held out",
+            "split": "by patient: 72 % training, 8 % validation (epoch, calibration), 20 % held out",
             "initial": _initial(recipe),
         },
     }
@@ -97,7 +97,7 @@ def audio_card(recipe: Recipe, seconds: float) -> dict[str, Any]:
             "data": "LibriSpeech (Panayotov et al. 2015), CC-BY-4.0, first 4 s of 351 recordings, and a vocoded copy of each by each vocoder",
             "vocoders": list(recordings.TRAINED_VOCODERS),
             "held_out_vocoders": list(recordings.HELD_OUT_VOCODERS),
-            "split": "by speaker: 72 % training, 8 % validation (epoch, temperature), 20 % held out; other corpora held out entirely",
+            "split": "by speaker: 72 % training, 8 % validation (epoch, calibration), 20 % held out; other corpora held out entirely",
             "initial": _initial(recipe),
         },
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 Floats = NDArray[np.floating]
@@ -36,20 +37,37 @@ def probabilities(logits: Floats, temperature: float) -> Floats:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def fit_temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
-    """Temperature with the smallest negative log-likelihood (Guo et al. 2017) for logits (n, 2).
+def fit_calibration(parts: Sequence[tuple[Floats, NDArray[np.integer]]]) -> tuple[float, list[float]]:
+    """Temperature, and what to add to the positive logit of each part, with the smallest negative log-likelihood.
 
-    The targets are Platt's, (n₊ + 1) / (n₊ + 2) and 1 / (n₋ + 2): where all items are told apart, n of them do not
-    prove more (Platt 1999, eq. 10).
+    parts: logits (n, 2) and labels (n,); one of them, or one for each finding of a network. The probability is
+    softmax((logits + (0, shift)) / temperature): Platt scaling (Platt 1999). Both classes weigh the same, however many
+    items they have, so that 50 % is where either is equally likely. The targets are Platt's, (n₊ + 1) / (n₊ + 2) and
+    1 / (n₋ + 2): where all items are told apart, n of them do not prove more (eq. 10).
     """
-    ones = int((labels == 1).sum())
-    wanted = np.where(labels == 1, (ones + 1) / (ones + 2), 1 / (labels.size - ones + 2))
+    margins = [logits[:, 1] - logits[:, 0] for logits, _ in parts]
+    wanted, weights = [], []
+    for _, labels in parts:
+        ones = int((labels == 1).sum())
+        rest = labels.size - ones
+        wanted.append(np.where(labels == 1, (ones + 1) / (ones + 2), 1 / (rest + 2)))
+        weights.append(np.where(labels == 1, 0.5 / ones, 0.5 / rest))
 
-    def loss(log_temperature: float) -> float:
-        chances = probabilities(logits, float(np.exp(log_temperature)))
-        return float(-(wanted * np.log(chances[:, 1] + 1e-12) + (1 - wanted) * np.log(chances[:, 0] + 1e-12)).mean())
+    def loss(chosen: Floats) -> float:
+        powers = [(m + shift) * np.exp(-chosen[0]) for m, shift in zip(margins, chosen[1:], strict=True)]
+        return float(
+            sum(
+                (w * (np.logaddexp(0, z) - target * z)).sum()
+                for z, target, w in zip(powers, wanted, weights, strict=True)
+            )
+        )
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+    starts = [
+        -(m[labels == 1].mean() + m[labels == 0].mean()) / 2 for m, (_, labels) in zip(margins, parts, strict=True)
+    ]
+    bounds = [(-3.0, 3.0), *[(None, None)] * len(parts)]
+    found = minimize(loss, np.array([0.0, *starts]), method="L-BFGS-B", bounds=bounds).x
+    return float(np.exp(found[0])), [float(shift) for shift in found[1:]]
 
 
 def likelihood_loss(logits: Floats, labels: NDArray[np.integer], temperature: float = 1.0) -> float:

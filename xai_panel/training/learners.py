@@ -48,6 +48,10 @@ class Learner(Protocol):
         """Fold what only helped to learn into the weights; nothing is learnt afterwards."""
         ...
 
+    def shift(self, by: NDArray[np.float32]) -> None:
+        """Add `by` (outputs,) to the logits of every input, in the bias of the last layer."""
+        ...
+
     def save(self, path: Path, half: bool) -> None:
         """Write the weights; half: kernels in half precision."""
         ...
@@ -144,6 +148,11 @@ class TorchLearner:
     def finish(self) -> None:
         _each(self.network, _Normed, _Normed.folded)
 
+    def shift(self, by: NDArray[np.float32]) -> None:
+        head = [m for m in self.network.modules() if isinstance(m, nn.Linear) and m.out_features == by.size][-1]
+        with torch.no_grad():
+            head.bias.add_(torch.from_numpy(by).to(head.bias))
+
     def save(self, path: Path, half: bool) -> None:
         from safetensors.torch import save_file
 
@@ -205,6 +214,10 @@ class KerasLearner:
 
     def finish(self) -> None:
         """Nothing was added."""
+
+    def shift(self, by: NDArray[np.float32]) -> None:
+        head = [layer for layer in self.model.layers if getattr(layer, "bias", None) is not None][-1]
+        head.bias.assign_add(by)
 
     def save(self, path: Path, half: bool) -> None:
         self.model.save(path)

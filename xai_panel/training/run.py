@@ -6,6 +6,7 @@ import csv
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,10 @@ def train(
     learner.finish()
     half, difference = _round_to_half(learner, task.sample)
     judged = validate(windows=None)
-    temperature = round(
-        evaluate.fit_temperature(np.concatenate([j[0] for j in judged]), np.concatenate([j[1] for j in judged])), 4
-    )
+    temperature, shifts = evaluate.fit_calibration(judged)
+    temperature = round(temperature, 4)
+    for part, by in zip(task.validation, shifts, strict=True):
+        learner.shift(part.shift(by, recipe.outputs))
     given = answers(task.tests, "answers on the test sets")
     metrics = {}
     for test in tqdm(task.tests, desc="figures", unit="test set"):
@@ -110,7 +112,8 @@ def train(
 
 def _fingerprint(recipe: Recipe, task: Task, source: Source, start: Path | None) -> str:
     """What an interrupted training must have in common with the one that goes on with it."""
-    facts = [repr(recipe), repr(task.split), repr(task.schedule), repr(_chosen(source))]
+    chosen = [(f.name, getattr(recipe, f.name)) for f in fields(recipe) if f.name != "task"]  # which has an address
+    facts = [repr(chosen), repr(task.split), repr(task.schedule), repr(_chosen(source))]
     if start is not None:
         facts.append(hashlib.sha256(start.read_bytes()).hexdigest())
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ PARTS = ("train", "validation", "held-out")
 
 
 def part_of(group: str, seed: int = 0, held_out: float = 0.2, validation: float = 0.1) -> str:
-    """Part of a group: 20 % held out, 10 % of the rest for choosing the epoch and the temperature.
+    """Part of a group: 20 % held out, 10 % of the rest for choosing the epoch and the calibration.
 
     The draw hashes the group's name, so that it does not depend on the order of the files or on other groups.
     """

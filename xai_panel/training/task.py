@@ -40,6 +40,14 @@ class HeldOut:
             logits = logits[:, self.output, None]
         return (np.concatenate([-logits / 2, logits / 2], axis=1) if logits.shape[1] == 1 else logits), self.labels
 
+    def shift(self, by: float, outputs: int) -> NDArray[np.float32]:
+        """What to add to a network's logits (outputs,), so that the positive of those meant here gains `by`."""
+        if self.output is None and outputs == 2:
+            return np.array([-by / 2, by / 2], dtype=np.float32)
+        shift = np.zeros(outputs, dtype=np.float32)
+        shift[self.output or 0] = by
+        return shift
+
 
 @dataclass(frozen=True)
 class Task:
