@@ -29,6 +29,7 @@ _EXPORTS = {
     "remove_model": "xai_panel.models.added",
     "compatible": "xai_panel.methods",
     "explain": "xai_panel.engine.explain",
+    "explain_many": "xai_panel.engine.many",
     "Cancelled": "xai_panel.engine.explain",
     "Progress": "xai_panel.engine.explain",
 }

@@ -83,7 +83,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--layer", metavar="NAME", help="target layer of the activation methods")
     explain.add_argument("--seed", type=int, default=0)
-    explain.add_argument("-o", "--output", type=Path, metavar="OUT", help="NetCDF file; a folder for several inputs")
+    explain.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="NetCDF file; a folder for several inputs; one Zarr store for all when it ends with .zarr",
+    )
+    explain.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="explain on this Dask cluster, such as tcp://host:8786; needs -o OUT.zarr",
+    )
     explain.add_argument("--png", type=Path, metavar="OUT", help="picture; a folder for several inputs")
     explain.add_argument("--csv", type=Path, metavar="OUT", help="table; a folder for several inputs")
     explain.add_argument("--no-store", action="store_true", help="neither look up nor keep maps")
@@ -196,6 +207,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         _card(arguments.model)
     inputs = list(_inputs(arguments.files))
+    if arguments.scheduler or (arguments.output is not None and arguments.output.suffix == ".zarr"):
+        return _explain_to_zarr(inputs, methods, arguments)
     several = len(inputs) > 1 or any(Path(name).is_dir() for name in arguments.files)
     outputs = {kind: _output(getattr(arguments, kind), kind, several) for kind in ("output", "png", "csv")}
     failed = 0
@@ -210,6 +223,55 @@ def _explain(arguments: argparse.Namespace) -> int:
     if len(inputs) > 1:
         print(f"{len(inputs) - failed} of {len(inputs)} files explained")
     return FAILED if failed or not inputs else OK
+
+
+def _explain_to_zarr(inputs: list[tuple[Path, Path]], methods: list[str] | None, arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from xai_panel.engine.many import Done, SchedulerGone, explain_many
+
+    if arguments.output is None or arguments.output.suffix != ".zarr":
+        raise UsageError("--scheduler needs -o OUT.zarr, a store on a disk that the workers share")
+    if arguments.png or arguments.csv:
+        raise UsageError("--png and --csv do not go with a Zarr store; leave them out")
+    names = [name.as_posix() for _, name in inputs]
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise UsageError(f"several inputs are called {doubled}; one store cannot hold them")
+    files = {name: path.absolute() for name, (path, _) in zip(names, inputs, strict=True)}
+    failed = 0
+    with tqdm(total=len(files), unit="file", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def tell(done: Done) -> None:
+            nonlocal failed
+            bar.update()
+            if done.error is not None:
+                failed += 1
+                bar.clear()
+                _complain(_one_line(files[done.name], done.error))
+            else:
+                tqdm.write(f"{done.name}: {done.verdict}" + (" (was there)" if done.kept else ""))
+
+        try:
+            explain_many(
+                files,
+                arguments.model,
+                methods,
+                _target(arguments.target),
+                arguments.seed,
+                to=arguments.output,
+                client=arguments.scheduler,
+                on_done=tell,
+                layer=arguments.layer,
+                store=False if arguments.no_store else None,
+            )
+        except ExceptionGroup:
+            pass  # each was told when it happened
+        except (SchedulerGone, ImportError, OSError, ValueError) as error:
+            _complain(f"xai-panel: {error}")
+            return FAILED
+    print(f"{len(files) - failed} of {len(files)} files explained -> {arguments.output}")
+    return FAILED if failed or not files else OK
 
 
 def _inputs(files: Sequence[str]) -> Iterator[tuple[Path, Path]]:

@@ -1,4 +1,4 @@
-"""Explanations as files: NetCDF to go on working, CSV for a spreadsheet, PNG for a paper.
+"""Explanations as files: NetCDF and Zarr to go on working, CSV for a spreadsheet, PNG for a paper.
 
 Each function takes a path or a file open for writing bytes. A path is written beside its place and moved there in one
 step; what stood there before is replaced only by a complete file.
@@ -45,6 +45,12 @@ def read_netcdf(source: str | Path | BinaryIO) -> xr.Dataset:
     """Read an explanation into memory. Raises `SchemaError` when the file holds something else, `OSError`."""
     with xr.open_dataset(source, engine="h5netcdf") as ds:
         return validate(ds.load())
+
+
+def to_zarr(ds: xr.Dataset, to: Path) -> None:
+    """Write the whole explanation as a Zarr group, for `xarray.open_zarr`. Raises `SchemaError`, `OSError`."""
+    texts = {name: ds[name].astype(object) for name in ds.variables if ds[name].dtype.kind == "U"}  # Zarr's own strings
+    validate(ds).assign_coords(texts).to_zarr(to, mode="w-", consolidated=False, zarr_format=3)
 
 
 def to_csv(ds: xr.Dataset, to: str | Path | BinaryIO) -> None:
