@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import warnings
@@ -22,6 +25,7 @@ from xai_panel.engine import many
 from xai_panel.engine.explain import explain
 from xai_panel.engine.many import Done, SchedulerGone, explain_many
 from xai_panel.engine.progress import Cancelled
+from xai_panel.signals.errors import SignalError
 from xai_panel.signals.read import read_signal
 
 MODEL, METHODS = "xray-alexnet", ["saliency", "occlusion"]
@@ -179,24 +183,44 @@ class TestCluster:
         assert told.err.startswith(str(files[1])) and "internal error" not in told.err
         check(to, [files[0], files[2]])
 
-    def test_a_scheduler_that_dies_ends_the_run_and_the_rest_goes_on_elsewhere(self, files, tmp_path) -> None:
-        distributed = pytest.importorskip("distributed", reason="the extra «cluster» brings Dask")
-        to = tmp_path / "cases.zarr"
-        with distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    def test_a_scheduler_that_dies_ends_the_run_and_the_rest_goes_on_elsewhere(self, files, tmp_path, cluster) -> None:
+        code = """
+            from distributed import LocalCluster
+            with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+                print(cluster.scheduler_address, flush=True)
+                input()
+        """
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        to, seen = tmp_path / "cases.zarr", []
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         ) as mortal:
-            client = distributed.Client(mortal.scheduler_address)
+            assert mortal.stdout is not None
             with pytest.raises(SchedulerGone, match=r"went away after [1-5] of 6"):
-                ask(files, to, client=client, on_done=lambda done: client.sync(mortal.scheduler.close))
-            client.close(timeout=1)
-        seen: list[Done] = []
-        ask(files, to, on_done=seen.append)
+                ask(
+                    files,
+                    to,
+                    client=mortal.stdout.readline().strip(),
+                    on_done=lambda done: os.killpg(mortal.pid, signal.SIGKILL),
+                )
+        ask(files, to, client=cluster.scheduler_address, on_done=seen.append)
         assert any(done.kept for done in seen)
         check(to, files)
 
 
-def test_a_cluster_that_does_not_answer_is_named(files, tmp_path) -> None:
+def test_errors_travel() -> None:
+    class Stubborn(Exception):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__(f"{a} and {b}")
+
+    plain = SignalError("x.wav", "silence", "sound", "record again")
+    assert str(many._portable(plain)) == str(plain) and type(many._portable(plain)) is SignalError
+    assert str(many._portable(Stubborn(1, 2))) == "Stubborn: 1 and 2"
+
+
+def test_a_cluster_that_does_not_answer_is_named(files, tmp_path, monkeypatch) -> None:
     pytest.importorskip("distributed", reason="the extra «cluster» brings Dask")
+    monkeypatch.setattr(many, "_CONNECT", 0.5)
     with pytest.raises(SchedulerGone, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         ask(files[:1], tmp_path / "cases.zarr", client="tcp://127.0.0.1:9")
 

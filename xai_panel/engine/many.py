@@ -8,6 +8,7 @@ the same call goes on with the rest. Nothing is there twice: a group has the nam
 from __future__ import annotations
 
 import contextlib
+import pickle
 import shutil
 import threading
 import time
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Signal = str | Path | xr.DataArray
 
 _AHEAD = 2  # signals a thread of the cluster that are sent before they can be begun
+_CONNECT = 10.0  # seconds that a scheduler has to answer
 _LOOK = 0.05  # seconds between two looks at what is finished
 _STALE = 3600.0  # seconds after which what is unfinished belongs to a run that died
 
@@ -138,7 +140,7 @@ class _Ask:
         except Cancelled:
             raise
         except Exception as error:  # one signal that cannot be explained must not stop the others
-            return Done(name, error=error)
+            return Done(name, error=_portable(error))
 
     def _answer(self, name: str, signal: Signal, cancel: threading.Event | None) -> Done:
         from xai_panel.engine.defaults import default_model
@@ -179,7 +181,7 @@ def _there(named: Mapping[str, Signal], ask: _Ask, cancel: threading.Event, clie
 
     if isinstance(client, str):
         try:
-            opened = distributed.Client(client, timeout=10)
+            opened = distributed.Client(client, timeout=_CONNECT)
         except (OSError, ValueError) as error:
             raise SchedulerGone(f"no Dask scheduler answers at {client} ({error})") from error
         with opened:
@@ -241,6 +243,15 @@ def _named(signals: Mapping[str, Signal] | Iterable[str | Path]) -> dict[str, Si
         if folders:
             raise ValueError(f"{folders[0]!r} is the name of a signal, and of the folder of {name!r}; give other names")
     return named
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or its words where it cannot travel between processes as it is."""
+    try:
+        copy: Exception = pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever a library's error raises when it is built without its arguments
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return copy
 
 
 # --- the store

@@ -17,3 +17,6 @@ class SignalError(ValueError):
     def __init__(self, name: str, found: str, accepted: str, remedy: str) -> None:
         self.name, self.found, self.accepted, self.remedy = name, found, accepted, remedy
         super().__init__(f"{name}: {found}; accepted: {accepted}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[SignalError], tuple[str, str, str, str]]:
+        return SignalError, (self.name, self.found, self.accepted, self.remedy)  # travels between processes
