@@ -116,17 +116,19 @@ class Store:
         while True:
             try:
                 before = path.stat()
-                arrays, attrs = _read(path)
-                os.utime(path)
-                return arrays, attrs
-            except FileNotFoundError:
+            except OSError:  # not there, nor is a folder that it could be in
                 return None
+            try:
+                arrays, attrs = _read(path)
             except Exception as error:  # whatever a damaged zip, Zarr metadata or compressed chunk raises
                 if _changed(before, path):  # another process removed it, or wrote it anew, while it was being read
                     continue
                 logger.warning("store: entry %s is damaged and will be computed again (%s)", path.name, error)
                 self._remove(path)
                 return None
+            with contextlib.suppress(OSError):  # removed since, or another user's: what was read is good
+                os.utime(path)
+            return arrays, attrs
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]], attrs: Mapping[str, Any]) -> None:
         """Write an entry; an entry larger than the whole store is not kept. Raises `OSError` when the disk refuses."""
@@ -253,7 +255,7 @@ def _changed(before: os.stat_result, path: Path) -> bool:
     """Whether the file was removed or written since; a new one may have the old one's number."""
     try:
         now = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return True
     return (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns)
 
