@@ -27,7 +27,7 @@ from xai_panel.models.spectra import ConstantQ, Waveform
 from xai_panel.models.state import read_state
 from xai_panel.training import audio_task, evaluate, fit, imagenet, radiographs, recordings
 from xai_panel.training.datasets import DatasetError
-from xai_panel.training.learners import KerasLearner, Learner, TorchLearner, is_kernel, loss_of
+from xai_panel.training.learners import KerasLearner, Learner, TorchLearner, loss_of
 from xai_panel.training.published import PUBLISHED
 from xai_panel.training.recipes import RECIPES
 from xai_panel.training.splits import part_of, split
@@ -598,14 +598,3 @@ def test_a_training_is_found_again_by_another_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(code)]
     one, two = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
     assert one == two != ""
-
-
-def test_only_kernels_that_half_precision_holds_are_rounded() -> None:
-    kernel = torch.randn(64, 9, generator=torch.manual_seed(0))
-    assert is_kernel(kernel) and is_kernel(kernel.half()) and is_kernel(0.01 * kernel)
-    assert not is_kernel(kernel[0]) and not is_kernel(kernel.long())
-    tiny = 1e-5 * kernel  # of a first layer that hears thousands
-    assert not is_kernel(tiny)
-    for weights, most in ((0.01 * kernel, 2.0**-11), (tiny, 2.0**-11)):
-        error = (weights.half().float() - weights).norm() / weights.norm()
-        assert (error < most) == is_kernel(weights)

@@ -228,7 +228,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _explain_to_zarr(inputs: list[tuple[Path, Path]], methods: list[str] | None, arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from xai_panel.engine.many import Done, SchedulerGone, explain_many
+    from xai_panel.engine.many import Done, explain_many
 
     if arguments.output is None or arguments.output.suffix != ".zarr":
         raise UsageError("--scheduler needs -o OUT.zarr, a store on a disk that the workers share")
@@ -267,7 +267,7 @@ def _explain_to_zarr(inputs: list[tuple[Path, Path]], methods: list[str] | None,
             )
         except ExceptionGroup:
             pass  # each was told when it happened
-        except (SchedulerGone, ImportError, OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             _complain(f"xai-panel: {error}")
             return FAILED
     print(f"{len(files) - failed} of {len(files)} files explained -> {arguments.output}")

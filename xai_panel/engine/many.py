@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from xai_panel.engine.defaults import default_model
 from xai_panel.engine.explain import explain
 from xai_panel.engine.progress import Cancelled
 from xai_panel.explanation.export import to_zarr
@@ -38,7 +39,7 @@ Signal = str | Path | xr.DataArray
 _AHEAD = 2  # signals a thread of the cluster that are sent before they can be begun
 _CONNECT = 10.0  # seconds that a scheduler has to answer
 _LOOK = 0.05  # seconds between two looks at what is finished
-_STALE = 3600.0  # seconds after which what is unfinished belongs to a run that died
+_STALE = 24 * 3600.0  # seconds after which what is unfinished belongs to a run that died
 
 
 class SchedulerGone(ConnectionError):
@@ -106,12 +107,14 @@ def explain_many(
     ask = _Ask(str(to), str(unfinished), model, tuple(methods) if methods else None, target, seed, options)
     failed: list[Exception] = []
     try:
-        for done in _here(named, ask, cancel) if client is None else _there(named, ask, cancel, client):
-            if done.error is not None:
-                done.error.add_note(done.name)
-                failed.append(done.error)
-            if on_done is not None:
-                on_done(done)
+        answers = _here(named, ask, cancel) if client is None else _there(named, ask, cancel, client)
+        with contextlib.closing(answers):  # what waits on a cluster is cancelled, whatever `on_done` raises
+            for done in answers:
+                if done.error is not None:
+                    done.error.add_note(done.name)
+                    failed.append(done.error)
+                if on_done is not None:
+                    on_done(done)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         with contextlib.suppress(OSError):  # another run has something there
@@ -143,13 +146,10 @@ class _Ask:
             return Done(name, error=_portable(error))
 
     def _answer(self, name: str, signal: Signal, cancel: threading.Event | None) -> Done:
-        from xai_panel.engine.defaults import default_model
-        from xai_panel.models.registry import models
-
-        if not isinstance(signal, xr.DataArray):
-            kinds = {card.id: card.modality for card in models()}
-            signal = read_signal(Path(signal), modality=kinds.get(self.model) if self.model else None)
-        classifier = load_model(self.model or default_model(signal.attrs["modality"]))
+        classifier = load_model(self.model) if self.model else None
+        if not isinstance(signal, xr.DataArray):  # a picture file does not say what it shows, but its classifier does
+            signal = read_signal(Path(signal), modality=classifier.card.modality if classifier else None)
+        classifier = classifier or load_model(default_model(signal.attrs["modality"]))
         request = key(
             signal=digest_of(signal), classifier=[classifier.id, classifier.digest], code=code_digest(),
             methods=self.methods, target=self.target, seed=self.seed,
@@ -168,12 +168,14 @@ class _Ask:
         return Done(name, str(ds.xai.verdict))
 
 
-def _here(named: Mapping[str, Signal], ask: _Ask, cancel: threading.Event) -> Iterator[Done]:
+def _here(named: Mapping[str, Signal], ask: _Ask, cancel: threading.Event) -> Generator[Done, None, None]:
     for name, signal in named.items():
         yield ask.about(name, signal, cancel)
 
 
-def _there(named: Mapping[str, Signal], ask: _Ask, cancel: threading.Event, client: Client | str) -> Iterator[Done]:
+def _there(
+    named: Mapping[str, Signal], ask: _Ask, cancel: threading.Event, client: Client | str
+) -> Generator[Done, None, None]:
     try:
         import distributed
     except ImportError as error:

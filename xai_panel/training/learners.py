@@ -63,12 +63,8 @@ def device() -> torch.device:
 
 
 def is_kernel(weights: torch.Tensor) -> bool:
-    """Whether these are most of a network's weights, which half precision holds as well as any.
-
-    Biases and norms are few and need their precision. Of a kernel much smaller than 2⁻¹², such as of a first layer
-    whose inputs are in the thousands, half precision would keep less than its 11 bits.
-    """
-    return weights.is_floating_point() and weights.ndim > 1 and bool(weights.float().square().mean() > 2.0**-24)
+    """Whether these are most of a network's weights, not the few of biases and norms, which need their precision."""
+    return weights.is_floating_point() and weights.ndim > 1
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:

@@ -143,7 +143,7 @@ class Recipe:
     epoch; batch: windows a step; norms: see `TorchLearner`.
     """
 
-    task: Callable[[Recipe, Source], Task]
+    task: Callable[[Recipe, Source], Task] = field(repr=False)  # whose address is another in each process
     title: str
     architecture: str
     frontend: dict[str, Any]
